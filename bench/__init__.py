@@ -1,0 +1,1 @@
+"""The benchmark: each module measures one part; `python -m bench` prints every row with its bar."""

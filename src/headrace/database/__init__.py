@@ -1,0 +1,5 @@
+"""The service's tables and queries: the one place of its SQL, for SQLite and PostgreSQL alike."""
+
+from headrace.database.connection import Database
+
+__all__ = ["Database"]

@@ -1,0 +1,176 @@
+"""Every error that Headrace raises on purpose.
+
+    HeadraceError                 code, HTTP status, hint: what to do about it
+    ├── ConfigError               a file or a setting is wrong; carries faults with file, line and column
+    │   └── ContractError         openapi.yaml and what it binds do not fit together
+    ├── StartError                a part cannot start: port taken, data folder held, database too new
+    ├── RequestError              a request is refused
+    │   ├── BadRequest            400: breaks its schema; names the JSON pointer
+    │   ├── Unauthenticated       401: no token, or one that does not verify
+    │   ├── Forbidden             403: known, but not allowed here
+    │   ├── NotFound              404
+    │   ├── Conflict              409: a live lease holds the batch; carries retry_after
+    │   ├── Gone                  410: the batch of this task is not known any more
+    │   ├── TooLarge              413
+    │   └── WrongContentType      415
+    ├── PushRefused               a payload or queue was refused before anything was written
+    ├── LostLease                 the attempt was fenced off: another one owns the batch now
+    └── DriverError               the queue could not be reached or gave an answer that is no answer
+
+A boundary translates: SQL to these, these to google.rpc.Status or to an ErrorResponse.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar
+
+
+class Level(Enum):
+    """How bad a fault is: an error stops the start, a warning is printed."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong in a file: where, and what to do about it. Lines and columns count from 1; 0 is unknown."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    level: Level = Level.ERROR
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.level.value}: {self.message}"
+
+
+class HeadraceError(Exception):
+    """Root of the tree above.
+
+    `code` is a stable word for programs, `status` the HTTP status of an answer made of it, `hint` what to do.
+    """
+
+    code: ClassVar[str] = "INTERNAL"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class ConfigError(HeadraceError):
+    """Files or settings are wrong; `faults` lists everything found, not the first alone."""
+
+    code = "BAD_CONFIGURATION"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = tuple(faults)
+
+
+class ContractError(ConfigError):
+    """openapi.yaml, code, queue.yaml and cron.yaml do not fit together."""
+
+    code = "BAD_CONTRACT"
+
+
+class StartError(HeadraceError):
+    """A part cannot start; the message is one line that says what to do."""
+
+    code = "CANNOT_START"
+
+
+class RequestError(HeadraceError):
+    """A request is refused; the message goes to the caller."""
+
+    code = "BAD_REQUEST"
+    status = 400
+
+
+class BadRequest(RequestError):
+    """The request breaks its schema; `pointer` is the JSON pointer of the fault in the body."""
+
+    def __init__(self, message: str, *, pointer: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.pointer = pointer
+
+
+class Unauthenticated(RequestError):
+    """No token, or one that does not verify."""
+
+    code = "UNAUTHENTICATED"
+    status = 401
+
+
+class Forbidden(RequestError):
+    """The caller is not allowed to do this here."""
+
+    code = "PERMISSION_DENIED"
+    status = 403
+
+
+class NotFound(RequestError):
+    """There is no such thing, or not for this caller."""
+
+    code = "NOT_FOUND"
+    status = 404
+
+
+class Conflict(RequestError):
+    """A live lease holds what was asked for; `retry_after` is in seconds."""
+
+    code = "ABORTED"
+    status = 409
+
+    def __init__(self, message: str, *, retry_after: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class Gone(RequestError):
+    """The task names a batch whose record does not exist any more."""
+
+    code = "GONE"
+    status = 410
+
+
+class TooLarge(RequestError):
+    """The body is larger than this service takes."""
+
+    code = "TOO_LARGE"
+    status = 413
+
+
+class WrongContentType(RequestError):
+    """The body's content type is not one of the operation's."""
+
+    code = "WRONG_CONTENT_TYPE"
+    status = 415
+
+
+class PushRefused(HeadraceError):
+    """A payload or a queue was refused before anything was written."""
+
+    code = "PUSH_REFUSED"
+
+
+class LostLease(HeadraceError):
+    """This attempt no longer owns its batch; nothing that it writes now is kept."""
+
+    code = "LOST_LEASE"
+    status = 409
+
+
+class DriverError(HeadraceError):
+    """The queue could not be reached, or did not answer; what was committed is pushed later."""
+
+    code = "QUEUE_UNAVAILABLE"
+    status = 503

@@ -1,0 +1,1 @@
+"""One attempt of a batch: done before, lease, fence, the work, outcome."""

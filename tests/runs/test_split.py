@@ -159,7 +159,7 @@ def test_a_split_too_long_for_one_request_goes_on_in_another(
     assert answer.state == "splitting"
     assert instance.asked_to_go_on == [answer.run_id]
     while instance.show(answer.run_id)["state"] == "splitting":
-        assert instance.starter.resume(instance.job, answer.run_id)
+        assert instance.starter.resume(answer.run_id)
     assert instance.show(answer.run_id)["tasks"]["total"] == 4
     drain(queue, instance)
     assert written(database) == list(range(1, 13))
@@ -228,6 +228,19 @@ def test_items_that_are_no_cursors_themselves_have_a_key(
         database, queue, clock, application, batch_size=1, policy=RunPolicy(chunk_batches=1), job_time=-1.0
     )
     answer = instance.start()
-    instance.starter.resume(instance.job, answer.run_id)
+    instance.starter.resume(answer.run_id)
     assert seen == [None, [1]]
     assert bodies(queue) == [[10], [20]]
+
+
+def test_a_split_whose_job_left_the_contract_fails_with_that_reason(
+    database: Database, queue: QueueInMemory, clock: ManualClock, application: Numbers
+) -> None:
+    instance = Instance(database, queue, clock, application, job_time=-1.0)
+    application.count = 6
+    run_id = instance.start().run_id
+    del instance.contract.by_id[instance.job.operation_id]  # type: ignore[attr-defined]
+    assert instance.sweeps.resume() == {"resumed": 0}
+    drain(queue, instance)
+    shown = instance.show(run_id)
+    assert (shown["state"], shown["reason"]) == ("failed", "openapi.yaml no longer has the job api.numbers.count.")

@@ -111,5 +111,5 @@ def test_the_parameters_of_a_call_reach_the_job_and_its_resumed_split(
 
     object.__setattr__(instance.job, "function", job)
     answer = instance.start(backfill=True)
-    instance.starter.resume(instance.job, answer.run_id)
+    instance.starter.resume(answer.run_id)
     assert seen == [{"backfill": True}] * 2

@@ -1,9 +1,11 @@
 """One push of a task by a queue, as its headers tell."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from headrace.errors import BadRequest
+
+Header = Callable[[str, str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,28 +27,28 @@ class Delivery:
     retry_reason: str = ""
 
 
-def read_delivery(headers: Mapping[str, str]) -> Delivery:
-    """The delivery that X-CloudTasks headers tell of; names of headers are looked up as `headers` does it.
+def read_delivery(header: Header) -> Delivery:
+    """The delivery that X-CloudTasks headers tell of; `header(name, default)` looks one up.
 
     Raises BadRequest when the task has no name, or a number is none.
     """
-    task_name = headers.get("X-CloudTasks-TaskName", "")
+    task_name = header("X-CloudTasks-TaskName", "")
     if not task_name:
         raise BadRequest("The header X-CloudTasks-TaskName is missing.", hint="Only a queue pushes tasks here.")
-    previous = _number(headers, "X-CloudTasks-TaskPreviousResponse")
+    previous = _number(header, "X-CloudTasks-TaskPreviousResponse")
     return Delivery(
-        queue=headers.get("X-CloudTasks-QueueName", ""),
+        queue=header("X-CloudTasks-QueueName", ""),
         task_name=task_name,
-        retry_count=int(_number(headers, "X-CloudTasks-TaskRetryCount") or 0),
-        execution_count=int(_number(headers, "X-CloudTasks-TaskExecutionCount") or 0),
-        eta=_number(headers, "X-CloudTasks-TaskETA"),
+        retry_count=int(_number(header, "X-CloudTasks-TaskRetryCount") or 0),
+        execution_count=int(_number(header, "X-CloudTasks-TaskExecutionCount") or 0),
+        eta=_number(header, "X-CloudTasks-TaskETA"),
         previous_response=None if previous is None else int(previous),
-        retry_reason=headers.get("X-CloudTasks-TaskRetryReason", ""),
+        retry_reason=header("X-CloudTasks-TaskRetryReason", ""),
     )
 
 
-def _number(headers: Mapping[str, str], name: str) -> float | None:
-    text = headers.get(name, "")
+def _number(header: Header, name: str) -> float | None:
+    text = header(name, "")
     if not text:
         return None
     if not text.replace(".", "", 1).isdecimal():

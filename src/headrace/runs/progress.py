@@ -1,5 +1,6 @@
 """What the world sees of a run. Costs the same for a run of any size."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -51,7 +52,7 @@ class Progress:
         ]
         return shown
 
-    def list(self, *, limit: int = 50, job: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
+    def list(self, limit: int = 50, job: str | None = None, state: str | None = None) -> Sequence[Mapping[str, Any]]:
         """The newest runs first."""
         with self.database.read() as connection:
             found = run_rows.list_runs(connection, limit=limit, job=job, state=state)

@@ -14,7 +14,7 @@ from headrace.contract.operations import Operation, Overlap
 from headrace.database import Database, run_rows
 from headrace.database.run_rows import RunRow
 from headrace.database.states import RunState
-from headrace.errors import DriverError, LostLease
+from headrace.errors import DriverError, LostLease, PushRefused
 from headrace.runs.job import Job
 from headrace.runs.policy import RunPolicy
 from headrace.runs.pushing import Pusher
@@ -56,8 +56,12 @@ class JobStarter:
             self._split(operation, run_id, parameters, fence=1)
         return self._answer(run_id)
 
-    def resume(self, operation: Operation, run_id: str) -> bool:
-        """Go on with the split of a run whose splitter is gone; False when there is nothing to go on with."""
+    def resume(self, run_id: str) -> bool:
+        """Go on with the split of a run whose splitter is gone; False when there is nothing to go on with.
+
+        Raises:
+            PushRefused: openapi.yaml no longer has the job; or see `start`.
+        """
         now = self._clock.now()
         until = int((now + self.policy.split_lease) * 1000)
         with self._database.write() as connection:
@@ -65,6 +69,11 @@ class JobStarter:
             run = run_rows.find_run(connection, run_id)
         if fence is None or run is None:
             return False
+        operation = self.pusher.contract.by_id.get(run.job)
+        if operation is None or operation.job is None:
+            reason = f"openapi.yaml no longer has the job {run.job}."
+            Split(self.pusher, self.policy, run_id, fence, until=now).seal(reason)
+            raise PushRefused(reason)
         _log.info("split goes on", run_id=run_id, fence=fence)
         self._split(operation, run_id, json.loads(run.parameters), fence=fence)
         return True

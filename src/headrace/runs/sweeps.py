@@ -59,16 +59,11 @@ class Sweeps:
         resumed = 0
         with self.database.read() as connection:
             abandoned = run_rows.abandoned_splits(connection, now=int(self.clock.now() * 1000), limit=10)
-            found = [run for run_id in abandoned if (run := run_rows.find_run(connection, run_id))]
-        for run in found:
-            operation = self.contract.by_id.get(run.job)
-            if operation is None:
-                _log.error("openapi.yaml no longer has the job of a split run", run_id=run.id, job=run.job)
-                continue
+        for run_id in abandoned:
             try:
-                resumed += self.starter.resume(operation, run.id)
+                resumed += self.starter.resume(run_id)
             except HeadraceError as error:
-                _log.error("split could not go on", run_id=run.id, error=str(error))
+                _log.error("split could not go on", run_id=run_id, error=str(error))
         return {"resumed": resumed}
 
     def reconcile(self) -> dict[str, int]:

@@ -1,0 +1,1 @@
+"""The operations of openapi.yaml that split or answer: one module a domain."""

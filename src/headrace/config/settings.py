@@ -1,0 +1,188 @@
+"""What the service is told by its environment.
+
+A setting is one environment variable; an empty one counts as not set. Nothing else in the service reads the
+environment: the settings are loaded once, at the edge, and passed in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+
+from headrace.errors import ConfigError, Fault
+
+DEVELOPMENT = "development"
+PRODUCTION = "production"
+TEST = "test"
+
+
+class Platform(Enum):
+    """Where the service runs, as the platform's own variables tell."""
+
+    NONE = "none"
+    APP_ENGINE = "app engine"
+    CLOUD_RUN = "cloud run"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting of the service, with defaults filled in. What is secret is not in `repr`.
+
+    `service_url` has no slash at its end. It is the base of every push and the audience of every token.
+    `scheduler_service_account` is None only on App Engine, where the cron header is enough.
+    `body_limit` is in bytes. `trusted_proxies` counts the proxies whose X-Forwarded headers are believed.
+    """
+
+    app: Path
+    env: str
+    platform: Platform
+    data: Path
+    database_url: str = field(repr=False)
+    project: str
+    location: str
+    service_url: str
+    task_service_account: str
+    scheduler_service_account: str | None
+    token_issuer: str
+    admin_token: str | None = field(repr=False)
+    tasks_emulator: str | None
+    strict: bool
+    port: int
+    body_limit: int
+    trusted_proxies: int
+
+    @property
+    def development(self) -> bool:
+        """Whether this is a developer's machine, where the cron header is believed on loopback."""
+        return self.env == DEVELOPMENT
+
+
+def load_settings(environment: Mapping[str, str], *, folder: Path | None = None) -> Settings:
+    """Settings from environment variables; `folder`, if given, stands for HEADRACE_APP.
+
+    Raises ConfigError with one fault for each variable that is wrong or missing.
+    """
+    given = {name: value for name, value in environment.items() if value != ""}
+    if folder is not None:
+        given["HEADRACE_APP"] = str(folder)
+    platform = _platform(given)
+    given.setdefault("HEADRACE_ENV", DEVELOPMENT if platform is Platform.NONE else PRODUCTION)
+    try:
+        values: dict[str, Any] = _Variables().load(given)
+    except ValidationError as error:
+        raise _config_error(error.messages_dict) from error
+    env: str = values["env"]
+    _require(_missing(given, env, platform))
+    app: Path = Path(values["app"]).resolve()
+    data = Path(values["data"]).resolve() if values["data"] else app / ".headrace"
+    port: int = values["port"]
+    return Settings(
+        app=app,
+        env=env,
+        platform=platform,
+        data=data,
+        database_url=values["database_url"] or f"sqlite:///{data / 'application.db'}",
+        project=values["project"] or given.get("GOOGLE_CLOUD_PROJECT", "headrace-dev"),
+        location=values["location"],
+        service_url=(values["service_url"] or f"http://127.0.0.1:{port}").rstrip("/"),
+        task_service_account=values["task_account"] or _development_account("tasks"),
+        scheduler_service_account=values["scheduler_account"]
+        or (_development_account("scheduler") if env == DEVELOPMENT else None),
+        token_issuer=values["token_issuer"].rstrip("/"),
+        admin_token=values["admin_token"],
+        tasks_emulator=values["tasks_emulator"],
+        strict=env in {DEVELOPMENT, TEST} if values["strict"] is None else values["strict"],
+        port=port,
+        body_limit=values["body_limit"],
+        trusted_proxies=values["trusted_proxies"],
+    )
+
+
+class _Variables(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    app = fields.String(data_key="HEADRACE_APP", load_default=".")
+    env = fields.String(
+        data_key="HEADRACE_ENV",
+        validate=validate.Regexp(r"[a-z0-9][a-z0-9_-]*\Z", error="Only a-z, 0-9, - and _: it names files."),
+    )
+    data = fields.String(data_key="HEADRACE_DATA", load_default=None)
+    database_url = fields.String(
+        data_key="HEADRACE_DATABASE_URL",
+        load_default=None,
+        validate=validate.Regexp(
+            r"(sqlite|postgresql\+psycopg)://", error="Give sqlite:///… or postgresql+psycopg://…."
+        ),
+    )
+    project = fields.String(data_key="HEADRACE_PROJECT", load_default=None)
+    location = fields.String(data_key="HEADRACE_LOCATION", load_default="local")
+    service_url = fields.Url(
+        data_key="HEADRACE_SERVICE_URL", load_default=None, require_tld=False, schemes={"http", "https"}
+    )
+    task_account = fields.Email(data_key="HEADRACE_TASK_SERVICE_ACCOUNT", load_default=None)
+    scheduler_account = fields.Email(data_key="HEADRACE_SCHEDULER_SERVICE_ACCOUNT", load_default=None)
+    token_issuer = fields.Url(
+        data_key="HEADRACE_TOKEN_ISSUER",
+        load_default="https://accounts.google.com",
+        require_tld=False,
+        schemes={"http", "https"},
+    )
+    admin_token = fields.String(data_key="HEADRACE_ADMIN_TOKEN", load_default=None)
+    tasks_emulator = fields.String(
+        data_key="CLOUD_TASKS_EMULATOR_HOST",
+        load_default=None,
+        validate=validate.Regexp(r"[^/\s]+:\d+\Z", error="Give host:port."),
+    )
+    strict = fields.Boolean(data_key="HEADRACE_STRICT", load_default=None)
+    port = fields.Integer(data_key="PORT", load_default=8080, validate=validate.Range(1, 65535))
+    body_limit = fields.Integer(
+        data_key="HEADRACE_BODY_LIMIT", load_default=1024 * 1024, validate=validate.Range(min=1)
+    )
+    trusted_proxies = fields.Integer(
+        data_key="HEADRACE_TRUSTED_PROXIES", load_default=0, validate=validate.Range(0, 10)
+    )
+
+
+def _platform(given: Mapping[str, str]) -> Platform:
+    # Both platforms set these themselves and forbid applications to: GAE_ENV, GAE_SERVICE and K_SERVICE are
+    # named in the documents of App Engine's and Cloud Run's runtime contracts.
+    if "GAE_ENV" in given or "GAE_SERVICE" in given:
+        return Platform.APP_ENGINE
+    return Platform.CLOUD_RUN if "K_SERVICE" in given else Platform.NONE
+
+
+def _missing(given: Mapping[str, str], env: str, platform: Platform) -> dict[str, list[str]]:
+    missing: dict[str, list[str]] = {}
+    if env != DEVELOPMENT:
+        if "HEADRACE_TASK_SERVICE_ACCOUNT" not in given:
+            missing["HEADRACE_TASK_SERVICE_ACCOUNT"] = [
+                "Required outside development: the account whose token pushes carry."
+            ]
+        if "HEADRACE_SCHEDULER_SERVICE_ACCOUNT" not in given and platform is not Platform.APP_ENGINE:
+            missing["HEADRACE_SCHEDULER_SERVICE_ACCOUNT"] = [
+                "Required outside development, off App Engine: the account whose token cron calls carry."
+            ]
+    if platform is not Platform.NONE and "HEADRACE_SERVICE_URL" not in given:
+        missing["HEADRACE_SERVICE_URL"] = [
+            f"Required on {platform.value.title()}: the URL that queues push to, and the audience of their tokens."
+        ]
+    return missing
+
+
+def _require(missing: Mapping[str, list[str]]) -> None:
+    if missing:
+        raise _config_error(missing)
+
+
+def _config_error(messages: Mapping[str, list[str]]) -> ConfigError:
+    return ConfigError(
+        [Fault("environment", 0, 0, f"{variable}: {' '.join(texts)}") for variable, texts in sorted(messages.items())]
+    )
+
+
+def _development_account(name: str) -> str:
+    return f"{name}@headrace-dev.iam.gserviceaccount.com"

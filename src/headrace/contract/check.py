@@ -1,0 +1,168 @@
+"""Do openapi.yaml, the code, queue.yaml and cron.yaml fit together? One list, for start-up and `headrace check`."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import structlog
+from marshmallow import Schema
+
+from headrace.config.crons import CronFile, load_cron_file
+from headrace.config.queues import QueueFile, load_queue_file
+from headrace.config.settings import Settings
+from headrace.contract.agreement import disagreements
+from headrace.contract.binding import NotBound, add_to_path, find_object
+from headrace.contract.document import Document, read_document
+from headrace.contract.operations import CRON_PREFIX, Contract, Operation
+from headrace.contract.options import suggestion
+from headrace.contract.reading import declared_operations, read_operations
+from headrace.contract.schemas import Schemas
+from headrace.contract.structure import structure_faults
+from headrace.errors import ConfigError, ContractError, Fault, Level
+
+# Without them a run could wait for ever for what a crash left undone.
+REQUIRED_SWEEPS = tuple(f"headrace.service.sweeps.{name}" for name in ("relay", "reap", "reconcile", "resume"))
+
+_File = TypeVar("_File")
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """All faults, and the contract where none of them is an error."""
+
+    contract: Contract | None
+    faults: tuple[Fault, ...]
+
+
+def check_application(folder: Path, settings: Settings) -> list[Fault]:
+    """Every error and warning of the application in `folder`, in the order of the files."""
+    return list(examine(folder, settings).faults)
+
+
+def load_contract(folder: Path, settings: Settings) -> Contract:
+    """The contract of the application in `folder`; its warnings are logged.
+
+    Raises ContractError with everything that is wrong.
+    """
+    examination = examine(folder, settings)
+    if examination.contract is None:
+        raise ContractError(examination.faults)
+    for fault in examination.faults:
+        _log.warning("contract", fault=str(fault))
+    return examination.contract
+
+
+def examine(folder: Path, settings: Settings) -> Examination:
+    """Read and compare everything that the application in `folder` declares."""
+    add_to_path(folder)
+    try:
+        document = read_document(folder / "openapi.yaml")
+    except ContractError as error:
+        return Examination(None, error.faults)
+    faults = structure_faults(document)
+    if faults:
+        return Examination(None, tuple(faults))
+    reading = read_operations(document)
+    faults.extend(reading.faults)
+    faults.extend(_missing_sweeps(document))
+    faults.extend(_payload_faults(document, reading.operations))
+    try:
+        queues = _load(load_queue_file, folder / "queue.yaml", settings)
+        faults.extend(_queue_faults(document, reading.operations, queues))
+    except ConfigError as error:
+        faults.extend(error.faults)
+    try:
+        faults.extend(_cron_faults(document, _load(load_cron_file, folder / "cron.yaml", settings)))
+    except ConfigError as error:
+        faults.extend(error.faults)
+    if any(fault.level is Level.ERROR for fault in faults):
+        return Examination(None, tuple(faults))
+    names = frozenset(queue.name for queue in queues.queues) if queues is not None else frozenset()
+    contract = Contract(reading.operations, names, document.data, Schemas(document.data))
+    return Examination(contract, tuple(faults))
+
+
+def _load(load: Callable[[Path, str], _File], path: Path, settings: Settings) -> _File | None:
+    """The file, or None when there is none: an application need not have queues or schedules."""
+    return load(path, settings.env) if path.exists() else None
+
+
+def _missing_sweeps(document: Document) -> Iterator[Fault]:
+    nodes = [declared.node for declared in declared_operations(document)]
+    if not any("x-job" in node or "x-task" in node for node in nodes):
+        return
+    declared = {node.get("operationId") for node in nodes}
+    for sweep in REQUIRED_SWEEPS:
+        if sweep not in declared:
+            name = sweep.rpartition(".")[2]
+            yield document.fault(
+                ("paths",),
+                f"The sweep {sweep} is not declared, so a run could wait for ever after a crash. "
+                f"Add {CRON_PREFIX}headrace/{name} with this operationId.",
+            )
+
+
+def _queue_faults(document: Document, operations: Sequence[Operation], file: QueueFile | None) -> Iterator[Fault]:
+    queues = {queue.name: queue for queue in file.queues} if file is not None else {}
+    used = set()
+    for operation in operations:
+        if operation.task is None:
+            continue
+        name = operation.task.queue
+        used.add(name)
+        place = ("paths", operation.path, operation.method.lower(), "x-task", "queue")
+        if name not in queues:
+            yield document.fault(
+                place,
+                f"The queue {name} of {operation.operation_id} is not in queue.yaml.{suggestion(name, list(queues))}",
+            )
+    for queue in queues.values():
+        if queue.name not in used and file is not None:
+            message = f"No handler does the tasks of {queue.name}."
+            yield Fault(str(file.path), queue.line, 1, message, Level.WARNING)
+    yield from file.warnings if file is not None else ()
+
+
+def _cron_faults(document: Document, file: CronFile | None) -> Iterator[Fault]:
+    entries = file.entries if file is not None else ()
+    paths = {declared.path: declared for declared in declared_operations(document) if declared.method == "get"}
+    called = {urlsplit(entry.url).path for entry in entries}
+    for entry in entries:
+        path = urlsplit(entry.url).path
+        if path not in paths and file is not None:
+            message = f"{path} is no GET operation of openapi.yaml.{suggestion(path, list(paths))}"
+            yield Fault(str(file.path), entry.line, 1, message, Level.WARNING)
+    for declared in paths.values():
+        if declared.node.get("operationId") in REQUIRED_SWEEPS and declared.path not in called:
+            message = f"No entry of cron.yaml calls {declared.path}; see that some scheduler does."
+            yield document.fault(declared.place, message, Level.WARNING)
+
+
+def _payload_faults(document: Document, operations: Sequence[Operation]) -> Iterator[Fault]:
+    for operation in operations:
+        if operation.task is None or operation.task.schema is None:
+            continue
+        place = ("paths", operation.path, operation.method.lower(), "x-task", "schema")
+        if operation.payload is None:
+            yield document.fault(place, "There is a marshmallow schema, but the operation has no body's schema.")
+            continue
+        try:
+            schema = _find_schema(operation.task.schema)
+        except NotBound as error:
+            yield document.fault(place, str(error))
+            continue
+        for each in disagreements(schema, document.data, operation.payload):
+            yield document.fault(place, f"{operation.task.schema}: {each.pointer or '/'} {each.message}.")
+
+
+def _find_schema(path: str) -> Schema:
+    found = find_object(path)
+    if isinstance(found, type) and issubclass(found, Schema):
+        found = found()
+    if not isinstance(found, Schema):
+        raise NotBound(f"{path} is not a marshmallow schema.")
+    return found

@@ -1,0 +1,50 @@
+"""A URL taken apart into what a connection and a request line need."""
+
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+from headrace.engine.errors import TargetUnreachable
+
+# Everything a URL may hold stays as it was given, bad escapes too: Cloud Tasks accepts them.
+_KEPT = "%/:?@!$&'()*+,;=~-._[]"
+_HOST = re.compile(r"[^\s/?#@\\]+")
+
+
+class Origin(NamedTuple):
+    """Where connections go; they are kept and shared by origin."""
+
+    tls: bool
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`host` is the value of the Host header, `path` the target of the request line, with its query."""
+
+    origin: Origin
+    host: str
+    path: str
+
+
+def parse_address(url: str) -> Address:
+    """Take an http or https URL apart. Raises TargetUnreachable for anything else."""
+    try:
+        parts = urlsplit(url)
+        tls = {"http": False, "https": True}[parts.scheme.lower()]
+        name = parts.hostname or ""
+        host = name if name.isascii() else name.encode("idna").decode("ascii")
+        port = parts.port
+    except (KeyError, ValueError) as error:
+        raise TargetUnreachable(f"{url!r} is not an http or https URL.") from error
+    if not _HOST.fullmatch(host):
+        raise TargetUnreachable(f"{url!r} names no host.")
+    shown = f"[{host}]" if ":" in host else host
+    usual = 443 if tls else 80
+    path = quote(parts.path or "/", safe=_KEPT)
+    if parts.query:
+        path += "?" + quote(parts.query, safe=_KEPT)
+    authority = shown if port in (None, usual) else f"{shown}:{port}"
+    return Address(Origin(tls, host, usual if port is None else port), authority, path)

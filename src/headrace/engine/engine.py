@@ -1,0 +1,302 @@
+"""The engine's facade: queues and tasks, durable before any answer, pushed at the rate of their queue."""
+
+import asyncio
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from headrace.clock import Clock
+from headrace.engine.dispatcher import Dispatcher, TokenSource
+from headrace.engine.http import Client, raise_file_limit
+from headrace.engine.lane import Lane
+from headrace.engine.model import (
+    Attempt,
+    CreateRefused,
+    EngineSettings,
+    Missing,
+    NewTask,
+    Queue,
+    QueueState,
+    QueueStats,
+    RefusedReason,
+    Task,
+)
+from headrace.engine.store.interface import Record, Store, StoredQueue
+from headrace.engine.target import decode_target, encode_target, task_name
+from headrace.engine.timer import Timer
+
+__all__ = ["Engine", "TokenSource"]
+
+T = TypeVar("T")
+
+_EXPIRY_PERIOD = 60.0
+
+
+class Engine:
+    """Queues, tasks and their pushes. Every method belongs to the event loop that ran `start`.
+
+    Methods that write answer after the write is durable, and raise StoreUnavailable when it could not be made.
+    A caller that is cancelled does not take its write back.
+    """
+
+    def __init__(self, store: Store, clock: Clock, tokens: TokenSource, settings: EngineSettings) -> None:
+        self._store = store
+        self._clock = clock
+        self._tokens = tokens
+        self._settings = settings
+        self._lanes: dict[str, Lane] = {}
+        self._client: Client | None = None
+        self._running: Dispatcher | None = None
+        self._expiry = Timer(clock, self._expire)
+
+    async def start(self) -> None:
+        """Open the store and push what is due. Raises StartError."""
+        queues = await self._store.open()
+        raise_file_limit()
+        self._client = Client(tls=self._settings.tls)
+        self._running = Dispatcher(self._store, self._clock, self._client, self._tokens, self._settings)
+        for stored in queues:
+            self._lanes[stored.queue.name] = self._running.open_lane(stored, is_new=False)
+        self._expire()
+
+    async def stop(self, grace: float = 10.0) -> None:
+        """Start no push, wait up to `grace` seconds for those under way, write what ended, close the store."""
+        self._expiry.cancel()
+        if self._running is not None:
+            await self._running.stop(grace)
+        await self._store.close()
+        if self._client is not None:
+            await self._client.close()
+
+    def clock_moved(self) -> None:
+        """Look at the clock again. To be called by whoever moves a test clock."""
+        self._dispatcher.look()
+        self._expiry.look()
+
+    @property
+    def _dispatcher(self) -> Dispatcher:
+        if self._running is None:
+            raise RuntimeError("The engine was not started.")
+        return self._running
+
+    # Queues.
+
+    async def put_queue(self, queue: Queue) -> Queue:
+        """Create the queue, or replace its limits and memory; an existing queue keeps state and purge time."""
+        return (await self._written(self._store.put_queue(queue), self._opened)).queue
+
+    def get_queue(self, name: str) -> Queue | None:
+        """None when there is no such queue."""
+        lane = self._lanes.get(name)
+        return None if lane is None else lane.queue
+
+    def list_queues(self) -> list[Queue]:
+        """All queues, by name."""
+        return [lane.queue for _, lane in sorted(self._lanes.items())]
+
+    async def delete_queue(self, name: str) -> bool:
+        """Delete the queue, its tasks and the names it remembers; False when there is none."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            return False
+        await self._written(self._store.drop_queue(lane.id, self._clock.now()), partial(self._dropped, lane))
+        return True
+
+    async def set_queue_state(self, name: str, state: QueueState) -> Queue | None:
+        """Pause or resume the queue. None when there is no such queue."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            return None
+        stored = await self._written(self._store.set_state(lane.id, state), self._changed)
+        return None if stored is None else stored.queue
+
+    async def purge_queue(self, name: str) -> Queue | None:
+        """Every task created until now dies; a push under way is its last. None when there is no such queue."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            return None
+        stored = await self._written(self._store.purge(lane.id, self._clock.now()), self._purged)
+        return None if stored is None else stored.queue
+
+    def queue_stats(self, name: str) -> QueueStats | None:
+        """Counters of the queue, O(1). None when there is no such queue."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            return None
+        first = lane.first()
+        return QueueStats(self._store.pending(lane.id), lane.flying, None if first is None else first.due)
+
+    # Tasks.
+
+    async def create_tasks(self, queue_name: str, tasks: Sequence[NewTask]) -> list[Task | CreateRefused]:
+        """Create tasks in one durable write; one answer each, in order."""
+        lane = self._lanes.get(queue_name)
+        if lane is None:
+            return [CreateRefused(RefusedReason.QUEUE_MISSING) for _ in tasks]
+        now = self._clock.now()
+        records = [self._new_record(lane, task, now) for task in tasks]
+        answers = await self._written(self._store.create(records, now), partial(self._created, records))
+        return [
+            _new_task(record, queue_name, task) if refused is None else CreateRefused(refused)
+            for task, record, refused in zip(tasks, records, answers, strict=True)
+        ]
+
+    async def get_task(self, queue_name: str, task_name: str) -> Task | Missing:
+        """The task as it stands; a queue that is missing has no tasks."""
+        lane = self._lanes.get(queue_name)
+        if lane is None:
+            return Missing(False)
+        now = self._clock.now()
+        found = await self._store.find(lane.id, task_name, now)
+        return self._missing(lane, task_name, found) if isinstance(found, Missing) else self._view(found, queue_name)
+
+    async def list_tasks(self, queue_name: str, after: int, limit: int) -> list[Task]:
+        """Up to `limit` tasks whose system id is above `after` (0: from the first), by system id."""
+        lane = self._lanes.get(queue_name)
+        if lane is None:
+            return []
+        return [self._view(record, queue_name) for record in await self._store.page(lane.id, after, limit)]
+
+    async def delete_task(self, queue_name: str, task_name: str) -> Missing | None:
+        """Delete the task; a push under way is its last."""
+        lane = self._lanes.get(queue_name)
+        if lane is None:
+            return Missing(False)
+        now = self._clock.now()
+        deletion = self._store.delete(lane.id, task_name, now + lane.queue.name_memory, now)
+        deleted = await self._written(deletion, partial(self._deleted, lane))
+        return self._missing(lane, task_name, deleted) if isinstance(deleted, Missing) else None
+
+    async def run_task(self, queue_name: str, task_name: str) -> Task | Missing:
+        """Push the task now, whatever its queue's state and rate; returns it as it is once the push has begun.
+
+        A task that is being pushed already is not pushed a second time at once. After a failure, the wait counts
+        from this call.
+        """
+        lane = self._lanes.get(queue_name)
+        if lane is None:
+            return Missing(False)
+        found = await self._store.find(lane.id, task_name, self._clock.now())
+        if isinstance(found, Missing):
+            return self._missing(lane, task_name, found)
+        self._dispatcher.run(found)
+        return self._view(found, queue_name)
+
+    # What follows a durable write, in the order of the writes.
+
+    async def _written(self, write: Future[T], then: Callable[[T], None]) -> T:
+        """Let `then` act once the write is durable, whether or not the caller still waits."""
+
+        def settled(write: Future[T]) -> None:
+            if write.exception() is None:
+                then(write.result())
+
+        write.add_done_callback(settled)
+        return await asyncio.shield(write)
+
+    def _opened(self, stored: StoredQueue) -> None:
+        if stored.id in self._dispatcher.lanes:
+            self._dispatcher.change_lane(stored)
+        else:
+            self._lanes[stored.queue.name] = self._dispatcher.open_lane(stored, is_new=True)
+
+    def _changed(self, stored: StoredQueue | None) -> None:
+        if stored is not None:
+            self._dispatcher.change_lane(stored)
+
+    def _purged(self, stored: StoredQueue | None) -> None:
+        if stored is not None:
+            self._dispatcher.purge_lane(stored)
+
+    def _dropped(self, lane: Lane, _: None) -> None:
+        if self._lanes.get(lane.queue.name) is lane:
+            del self._lanes[lane.queue.name]
+        self._dispatcher.close_lane(lane.id)
+
+    def _created(self, records: list[Record], answers: list[RefusedReason | None]) -> None:
+        self._dispatcher.admit([record for record, refused in zip(records, answers, strict=True) if refused is None])
+
+    def _deleted(self, lane: Lane, deleted: int | Missing) -> None:
+        if not isinstance(deleted, Missing):
+            self._dispatcher.remove(lane.id, deleted)
+
+    def _expire(self) -> None:
+        now = self._clock.now()
+        self._store.expire(now)
+        self._expiry.set(now + _EXPIRY_PERIOD)
+
+    # Between records and what is handed outside.
+
+    def _new_record(self, lane: Lane, task: NewTask, now: float) -> Record:
+        return Record(
+            id=self._store.new_id(now),
+            queue_id=lane.id,
+            due=now if task.schedule_at is None else max(now, task.schedule_at),
+            name=task.name,
+            created_at=now,
+            dispatch_deadline=task.dispatch_deadline,
+            target=encode_target(task.target),
+            body=task.target.body,
+        )
+
+    def _view(self, record: Record, queue: str) -> Task:
+        delivery = self._dispatcher.busy.get(record.id)
+        first_at, last = record.first_at, _last_attempt(record)
+        under_way = 0
+        if delivery is not None and not delivery.ended:
+            under_way = 1
+            last = Attempt(delivery.dispatched_at, record.due, None, None, "")
+            first_at = delivery.dispatched_at if first_at is None else first_at
+        return Task(
+            id=record.id,
+            queue=queue,
+            name=task_name(record),
+            target=decode_target(record.target, record.body),
+            created_at=record.created_at,
+            schedule_at=record.due,
+            dispatch_deadline=record.dispatch_deadline,
+            dispatch_count=record.dispatch_count + under_way,
+            response_count=record.response_count,
+            execution_count=record.execution_count,
+            first_attempt=None if first_at is None else Attempt(first_at, record.created_at, None, None, ""),
+            last_attempt=last,
+            previous_response=record.previous,
+        )
+
+    def _missing(self, lane: Lane, name: str, missing: Missing) -> Missing:
+        """Names that the engine gave are not kept; the time that such a name tells, to a second, stands for that."""
+        if not missing.existed_recently and len(name) == 16 and name.isascii() and name.isdecimal():
+            age = self._clock.now() - int(name) / 1e6
+            return Missing(-1.0 < age < lane.queue.name_memory)
+        return missing
+
+
+def _last_attempt(record: Record) -> Attempt | None:
+    if record.last_dispatched_at is None or record.last_scheduled_at is None:
+        return None
+    return Attempt(
+        record.last_dispatched_at,
+        record.last_scheduled_at,
+        record.last_responded_at,
+        record.last_status,
+        record.last_error,
+    )
+
+
+def _new_task(record: Record, queue: str, task: NewTask) -> Task:
+    return Task(
+        record.id,
+        queue,
+        task_name(record),
+        task.target,
+        record.created_at,
+        record.due,
+        record.dispatch_deadline,
+        dispatch_count=0,
+        response_count=0,
+        execution_count=0,
+        first_attempt=None,
+        last_attempt=None,
+        previous_response=None,
+    )

@@ -1,0 +1,174 @@
+"""What the engine speaks of: queues, tasks, targets, and the answers to those who ask for them.
+
+All times are float seconds since 1970-01-01T00:00:00Z, all durations float seconds. A queue's name is its full
+resource name, `projects/P/locations/L/queues/Q`; a task's name is the last segment of its own.
+"""
+
+import ssl
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """How fast a queue may push.
+
+    `per_second` may be a fraction; 0 means never. `burst` tasks may go at once after a rest.
+    `concurrency` pushes may be under way at one time.
+    """
+
+    per_second: float
+    burst: int
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLimits:
+    """When a failed push is tried again, and when no more.
+
+    `max_attempts` counts the first push too; -1 is without limit. A `task_retry_limit` of n in queue.yaml is a
+    `max_attempts` of n + 1. `max_duration` counts from the first push; 0 is without limit.
+    """
+
+    max_attempts: int
+    max_duration: float
+    min_backoff: float
+    max_backoff: float
+    max_doublings: int
+
+
+class QueueState(Enum):
+    """Tasks may be created in every state; only a running queue pushes by itself."""
+
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    DISABLED = "DISABLED"
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A named queue, its limits and its state.
+
+    `name_memory` is how long the name of a finished task stays taken, `task_ttl` how long a task may live from
+    its creation. Tasks created up to `purged_at` are dead.
+    """
+
+    name: str
+    rate: RateLimits
+    retry: RetryLimits
+    state: QueueState
+    purged_at: float | None
+    name_memory: float
+    task_ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class OidcToken:
+    """Whose identity token a push carries, and for which audience."""
+
+    service_account_email: str
+    audience: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTarget:
+    """The request that a push makes; `headers` as the creator gave them, case and order kept."""
+
+    url: str
+    method: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    oidc: OidcToken | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task to be created. No name: the engine gives one. No time, or one that is past: now."""
+
+    name: str | None
+    target: HttpTarget
+    schedule_at: float | None
+    dispatch_deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One push. `status` is the HTTP status of the answer; without an answer it is None and `error` says why."""
+
+    dispatched_at: float
+    scheduled_at: float
+    responded_at: float | None
+    status: int | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as it stands. `dispatch_count` includes a push that is under way.
+
+    `execution_count` counts answers that were not 5xx. `previous_response` is the status of the last answer,
+    504 where none came, None before the first push ended.
+    """
+
+    id: int
+    queue: str
+    name: str
+    target: HttpTarget
+    created_at: float
+    schedule_at: float
+    dispatch_deadline: float
+    dispatch_count: int
+    response_count: int
+    execution_count: int
+    first_attempt: Attempt | None
+    last_attempt: Attempt | None
+    previous_response: int | None
+
+
+class RefusedReason(Enum):
+    """Why a task was not created."""
+
+    EXISTS = "EXISTS"
+    EXISTED_RECENTLY = "EXISTED_RECENTLY"
+    QUEUE_MISSING = "QUEUE_MISSING"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateRefused:
+    """The answer to a create that made no task."""
+
+    reason: RefusedReason
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """There is no such task; `existed_recently` says whether its name is still remembered."""
+
+    existed_recently: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """`pending` counts all tasks that are not finished, `in_flight` those being pushed.
+
+    `oldest_due` is the schedule time of the task that waits first in line, None when none waits.
+    """
+
+    pending: int
+    in_flight: int
+    oldest_due: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How the engine runs.
+
+    `completion_wait`: seconds that a finished push may wait for others to share its durable write.
+    `window`: tasks of each queue that are kept in memory. `window_bytes`: the same in bytes of payload.
+    `tls`: context for https targets; None is the machine's trusted authorities.
+    """
+
+    completion_wait: float = 0.005
+    window: int = 256
+    window_bytes: int = 1 << 20
+    tls: ssl.SSLContext | None = None

@@ -1,0 +1,1 @@
+"""Headrace on one machine: its parts as processes, and where they are."""

@@ -1,0 +1,82 @@
+"""A running service as its callers know it: over HTTP."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from headrace.errors import HeadraceError
+from headrace.local.address import Address
+
+CRON_HEADER = {"X-Appengine-Cron": "true"}
+LARGEST_ANSWER = 10_000_000
+
+
+class ServiceError(HeadraceError):
+    """The service gave no answer, or not the one that was asked for; `answered` is 0 without an answer."""
+
+    code = "SERVICE_ERROR"
+
+    def __init__(self, message: str, answered: int = 0, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.answered = answered
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceClient:
+    """Speaks to the service at `address`. Every method raises ServiceError."""
+
+    address: Address
+
+    def is_ready(self) -> bool:
+        """Whether it serves, with a database that it can use."""
+        try:
+            self.get("/readyz", timeout=5)
+        except ServiceError:
+            return False
+        return True
+
+    def call_cron(self, path: str, *, timeout: float = 180) -> dict[str, Any]:
+        """Call a cron endpoint as a scheduler on this machine would; what it answers when asked for a body."""
+        return self.get(path, headers={**CRON_HEADER, "Prefer": "return=representation"}, timeout=timeout)
+
+    def show_run(self, run_id: str) -> dict[str, Any]:
+        """One run with its counts."""
+        return self._admin(f"/api/v1/runs/{run_id}")
+
+    def list_runs(self, *, limit: int, job: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
+        """The newest runs first."""
+        asked = {"limit": limit, "job": job, "state": state}
+        query = urlencode({name: value for name, value in asked.items() if value is not None})
+        runs: list[dict[str, Any]] = self._admin(f"/api/v1/runs?{query}")["runs"]
+        return runs
+
+    def _admin(self, path: str) -> dict[str, Any]:
+        if self.address.admin_token is None:
+            raise ServiceError(
+                "The admin API needs a token.", hint="Set HEADRACE_ADMIN_TOKEN, or start the service by: headrace dev"
+            )
+        return self.get(path, headers={"Authorization": f"Bearer {self.address.admin_token}"})
+
+    def get(self, path: str, *, headers: Mapping[str, str] | None = None, timeout: float = 30) -> dict[str, Any]:
+        """GET a path of the service; its JSON answer, {} where it has no body."""
+        parts = urlsplit(self.address.service)
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        connection = kind(parts.hostname or "127.0.0.1", parts.port, timeout=timeout)
+        try:
+            connection.request("GET", parts.path + path, headers=dict(headers or {}))
+            response = connection.getresponse()
+            status, body = response.status, response.read(LARGEST_ANSWER)
+        except (OSError, HTTPException) as error:
+            raise ServiceError(
+                f"The service at {self.address.service} does not answer: {error}.",
+                hint="Is it running? Start it by: headrace dev",
+            ) from error
+        finally:
+            connection.close()
+        if status not in (200, 204):
+            raise ServiceError(f"GET {path}: {status} {body[:500].decode(errors='replace')}", status)
+        answer: dict[str, Any] = json.loads(body) if body else {}
+        return answer

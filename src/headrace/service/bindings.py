@@ -1,0 +1,95 @@
+"""From operations to Flask views: guard, read, call what the kind asks for, answer."""
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from flask import Response, current_app, jsonify, request
+from werkzeug.exceptions import MethodNotAllowed
+
+from headrace.contract.guards import Guards
+from headrace.contract.operations import Kind, Operation
+from headrace.contract.validation import Reading, Validation
+from headrace.execution.delivery import read_delivery
+from headrace.service.current import Service
+
+SCHEDULE_TIME_HEADER = "X-CloudScheduler-ScheduleTime"
+JOB_NAME_HEADER = "X-CloudScheduler-JobName"
+
+View = Callable[..., Response]
+_Adaptor = Callable[[Operation, Reading], Response]
+
+
+class Bindings:
+    """Makes the view of each operation of one service."""
+
+    def __init__(self, service: Service, guards: Guards, validation: Validation) -> None:
+        self._service = service
+        self._guards = guards
+        self._validation = validation
+        self._adaptors: dict[Kind, _Adaptor] = {
+            Kind.JOB: self._start_job,
+            Kind.SWEEP: self._call,
+            Kind.HANDLER: self._deliver,
+            Kind.REQUEST: self._call,
+        }
+
+    def view_of(self, operation: Operation) -> View:
+        """The view that answers requests for `operation`; path values are read from the request."""
+        adaptor = self._adaptors[operation.kind]
+        strict = self._service.settings.strict
+
+        def view(**_path_values: Any) -> Response:
+            # Flask answers HEAD wherever there is GET, but a job is not started to look at its headers.
+            if request.method != operation.method:
+                raise MethodNotAllowed([operation.method])
+            self._guards.admit(operation, request)
+            response = adaptor(operation, self._validation.read(operation, request))
+            if strict:
+                self._validation.check_response(operation, request, response)
+            return response
+
+        return view
+
+    def _start_job(self, operation: Operation, reading: Reading) -> Response:
+        answer = self._service.jobs.start(operation, reading.parameters, _firing_key(operation))
+        structlog.contextvars.bind_contextvars(run_id=answer.run_id)
+        if "return=representation" in request.headers.get("Prefer", "").replace(" ", "").lower():
+            response = jsonify(
+                run_id=answer.run_id,
+                state=answer.state,
+                tasks=answer.tasks,
+                items=answer.items,
+                reason=answer.reason,
+            )
+        else:
+            response = _no_content()
+        response.headers["X-Run-Id"] = answer.run_id
+        response.headers["X-Run-State"] = answer.state
+        return response
+
+    def _deliver(self, operation: Operation, reading: Reading) -> Response:
+        delivery = read_delivery(request.headers.get)
+        structlog.contextvars.bind_contextvars(queue=delivery.queue, task=delivery.task_name)
+        # An empty batch is done before it begins; there is nothing that a record of it could tell.
+        if reading.body is not None and reading.body != []:
+            self._service.batches.deliver(operation, reading.body, delivery, reading.parameters)
+        return _no_content()
+
+    def _call(self, operation: Operation, reading: Reading) -> Response:
+        answer = operation.function(**reading.parameters)
+        return _no_content() if answer is None else current_app.make_response(answer)
+
+
+def _no_content() -> Response:
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    return response
+
+
+def _firing_key(operation: Operation) -> str | None:
+    """One firing has one key, however often the scheduler tries: the schedule's name and the scheduled time."""
+    scheduled = request.headers.get(SCHEDULE_TIME_HEADER)
+    if scheduled is None:
+        return None
+    return f"{request.headers.get(JOB_NAME_HEADER, operation.operation_id)}@{scheduled}"

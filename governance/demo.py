@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,14 +22,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from governance import seed, verify
-from governance.parts import APP, House
-from governance.processes import Parts
 from governance.schema import open_database
-from governance.service import Service, ServiceError
 from headrace.config import load_queue_file
 from headrace.errors import HeadraceError, StartError
+from headrace.local.processes import Parts
+from headrace.local.service import ServiceClient, ServiceError
+from headrace.local.stack import Stack
 
+APP = Path(__file__).resolve().parent.parent
 JOB = "/v1/cron/synchronizeUserAccess"
+SWEEPS = ("relay", "reap", "reconcile", "resume")
+OPERATION = "api.access.synchronize_user_access"
 QUEUE = "synchronizeAccessQueue"
 ENVIRONMENT = "demo"
 ENDED = ("completed", "failed", "skipped")
@@ -54,17 +58,18 @@ class Demo:
 
     def run(self) -> None:
         """Do it all. DemoFailed when something came out wrong; another HeadraceError when a part does not play."""
-        house = House(self.data, f"sqlite:///{self.data / 'application.db'}", ENVIRONMENT)
-        with open_database(house.database_url) as database, Parts(self.data) as parts:
+        url = f"sqlite:///{self.data / 'application.db'}"
+        stack = Stack(APP, self.data, ENVIRONMENT, variables={"HEADRACE_DATABASE_URL": url, "HEADRACE_STRICT": "false"})
+        with open_database(url) as database, Parts(self.data) as parts:
             self._say(f"filling a database with {self.users:,} users")
             seed.fill(database, self.users, seed=self.seed, at=seed.start_of_day(time.time()))
             with database.write() as connection:
                 verify.remember(connection)
             self._say("starting the queue server and the service")
-            service = house.start(parts)
+            service = ServiceClient(stack.start(parts))
             self._say(f"GET {JOB}")
             started = time.monotonic()
-            run = self._follow(service, parts, service.start_job(JOB)["run_id"])
+            run = self._follow(service, parts, _StartedJob(service))
             seconds = time.monotonic() - started
             self._say("checking every user with SQL")
             with database.read() as connection:
@@ -81,9 +86,9 @@ class Demo:
         print(f"demo: OK {result}")
 
     def _say(self, text: str) -> None:
-        self.console.print(f"[bold]·[/bold] {text}")
+        self.console.print(f"· {text}")
 
-    def _follow(self, service: Service, parts: Parts, run_id: str) -> dict[str, Any]:
+    def _follow(self, service: ServiceClient, parts: Parts, job: "_StartedJob") -> dict[str, Any]:
         """Show the run until it ended. StartError when a part ends, or the service says nothing any more."""
         heard = swept = time.monotonic()
         with _progress(self.console) as show:
@@ -93,12 +98,14 @@ class Demo:
                 try:
                     if self.sweep_every is not None and now - swept >= self.sweep_every:
                         swept = now
-                        service.sweep()
-                    run = service.show_run(run_id)
-                    heard = now
-                    show(run)
-                    if run["state"] in ENDED:
-                        return run
+                        for name in SWEEPS:
+                            service.call_cron(f"/v1/cron/headrace/{name}")
+                    if (run_id := job.run_id()) is not None:
+                        run = service.show_run(run_id)
+                        heard = now
+                        show(run)
+                        if run["state"] in ENDED:
+                            return run
                 except ServiceError as error:
                     if 400 <= error.answered < 500 or now - heard > SILENCE:
                         raise
@@ -129,6 +136,32 @@ class Demo:
         self.console.print(table)
         for fault in verdict.faults:
             self.console.print(f"  {fault}")
+
+
+class _StartedJob:
+    """The call of the cron endpoint, on its way: its answer comes when the split is done, its run before that."""
+
+    def __init__(self, service: ServiceClient) -> None:
+        self._service = service
+        self._error: ServiceError | None = None
+        self._thread = threading.Thread(target=self._call, daemon=True)
+        self._thread.start()
+
+    def run_id(self) -> str | None:
+        """The run that was started, once there is one. ServiceError when the call failed and there is none."""
+        runs = self._service.list_runs(limit=1, job=OPERATION)
+        if runs:
+            found: str = runs[0]["run_id"]
+            return found
+        if self._error is not None:
+            raise self._error
+        return None
+
+    def _call(self) -> None:
+        try:
+            self._service.call_cron(JOB)
+        except ServiceError as error:
+            self._error = error
 
 
 @contextmanager
@@ -201,7 +234,7 @@ def main(users: int, seed_number: int, data: Path | None, keep: bool, sweep_ever
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _data_folder(data, keep=keep) as folder:
-            Demo(users, seed_number, folder, sweep_every, Console(highlight=False)).run()
+            Demo(users, seed_number, folder, sweep_every, Console(highlight=False, markup=False)).run()
     except HeadraceError as error:
         click.echo(f"demo: FAILED {error}", err=True)
         sys.exit(1)

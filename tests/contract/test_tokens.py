@@ -1,12 +1,15 @@
 """Tokens are verified against the issuer's keys, once; what is wrong with one is said, the token never."""
 
-from typing import Any
+import http.server
+import threading
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import jwt
 import pytest
 
 from headrace.clock import ManualClock
-from headrace.contract.tokens import LEEWAY, TokenVerifier
+from headrace.contract.tokens import LEEWAY, KeysUnavailable, TokenVerifier, fetch_json
 from headrace.errors import Unauthenticated
 from tests.contract.issuer import ISSUER, Issuer
 
@@ -170,3 +173,51 @@ def test_old_keys_serve_while_the_issuer_is_away(verifier: TokenVerifier, issuer
     verify(verifier, issuer.token(account=EMAIL, audience=AUDIENCE, now=clock.now()))
 
     assert len(issuer.fetched) == 3
+
+
+class _Pages(http.server.BaseHTTPRequestHandler):
+    """A web server that knows a few pages."""
+
+    pages: ClassVar[dict[str, tuple[int, bytes]]] = {
+        "/object": (200, b'{"keys": []}'),
+        "/list": (200, b"[]"),
+        "/text": (200, b"keys"),
+        "/error": (500, b"{}"),
+        "/huge": (200, b'{"keys": "' + b"x" * 2 * 1024 * 1024 + b'"}'),
+    }
+
+    def do_GET(self) -> None:
+        status, body = self.pages[self.path]
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    with http.server.HTTPServer(("127.0.0.1", 0), _Pages) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_keys_are_fetched_over_http(web: str) -> None:
+    assert fetch_json(f"{web}/object") == {"keys": []}
+
+
+@pytest.mark.parametrize("path", ["/list", "/text", "/error", "/huge"])
+def test_an_answer_that_is_no_json_object_gives_no_keys(web: str, path: str) -> None:
+    with pytest.raises(KeysUnavailable):
+        fetch_json(web + path)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "http://127.0.0.1:1/keys", "data:,{}"])
+def test_what_is_no_web_server_that_answers_gives_no_keys(url: str) -> None:
+    with pytest.raises(KeysUnavailable):
+        fetch_json(url)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from math import inf
 
 import pytest
@@ -43,6 +44,10 @@ async def create(store: Store, *records: Record, now: float = NOW) -> list[Refus
 
 async def claim_all(store: Store, queue_id: int, after: Place = FIRST, limit: int = 1000) -> list[Record]:
     return await store.claim(queue_id, store.epoch, after, limit, 1 << 30)
+
+
+def _note(order: list[int], number: int, _: object) -> None:
+    order.append(number)
 
 
 class StoreConformance:
@@ -191,7 +196,7 @@ class StoreConformance:
             order: list[int] = []
             futures = [store.create([record(store, at)], NOW) for _ in range(20)]
             for number, future in enumerate(futures):
-                future.add_done_callback(lambda _, number=number: order.append(number))
+                future.add_done_callback(partial(_note, order, number))
             await asyncio.gather(*futures)
             assert order == list(range(20))
 

@@ -1,8 +1,13 @@
 """When tasks are pushed: schedule time, rate, burst, concurrency, pause, purge, delete, and by hand."""
 
 import asyncio
+from asyncio import Future
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from headrace.engine.errors import StoreUnavailable
 from headrace.engine.model import (
     CreateRefused,
     EngineSettings,
@@ -245,7 +250,6 @@ async def test_a_create_whose_caller_went_away_is_pushed_all_the_same() -> None:
     async with Sink() as sink, running() as world:
         queue = await world.queue()
         create = asyncio.ensure_future(world.engine.create_tasks(queue.name, [new_task(sink.url)]))
-        world.engine.queue_stats(queue.name)
         asyncio.get_running_loop().call_soon(create.cancel)
         await asyncio.gather(create, return_exceptions=True)
         assert create.cancelled()
@@ -300,6 +304,46 @@ async def test_names_are_free_again_when_they_are_forgotten() -> None:
         assert refused == [CreateRefused(RefusedReason.EXISTED_RECENTLY)]
         world.advance(60)
         assert await world.push(queue, sink.url, name="a")
+
+
+class FailingStore(SqliteStore):
+    """Its disk fails the first time that a claim and a completion are asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.failures: list[str] = []
+
+    def _fails(self, what: str) -> bool:
+        if what in self.failures:
+            return False
+        self.failures.append(what)
+        return True
+
+    def claim(self, *arguments: Any) -> Future[Any]:
+        return failed() if self._fails("claim") else super().claim(*arguments)
+
+    def complete(self, *arguments: Any) -> Future[None]:
+        return failed() if self._fails("complete") else super().complete(*arguments)
+
+
+def failed() -> Future[Any]:
+    future: Future[Any] = asyncio.get_running_loop().create_future()
+    future.set_exception(StoreUnavailable("The disk has failed."))
+    return future
+
+
+async def test_a_disk_that_fails_for_a_while_loses_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace.engine.dispatcher._STORE_RETRY", 0.0)
+    async with Sink() as sink:
+        async with running(SqliteStore(tmp_path)) as world:
+            queue = await world.queue(state=QueueState.PAUSED)
+            await world.push(queue, sink.url, 3)
+        store = FailingStore(tmp_path)
+        async with running(store) as world:
+            await world.engine.set_queue_state(queue.name, QueueState.RUNNING)
+            await world.finished(queue)
+        assert store.failures == ["claim", "complete"]
+        assert len(sink.requests) == 3
 
 
 async def test_stats_tell_what_waits() -> None:

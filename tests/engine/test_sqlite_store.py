@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,7 @@ async def opened(store: SqliteStore) -> AsyncIterator[SqliteStore]:
 
 
 class TestSqliteStoreInMemory(StoreConformance):
-    def opened(self) -> "asynccontextmanager[Store]":  # type: ignore[override]
+    def opened(self) -> AbstractAsyncContextManager[Store]:
         return opened(SqliteStore(None))
 
 
@@ -46,7 +46,7 @@ class TestSqliteStoreOnDisk(DurableStoreConformance):
     def _folder(self, tmp_path: Path) -> None:
         self.folder = tmp_path / "data"
 
-    def opened(self) -> "asynccontextmanager[Store]":  # type: ignore[override]
+    def opened(self) -> AbstractAsyncContextManager[Store]:
         return opened(SqliteStore(self.folder))
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from headrace.errors import Conflict
 from headrace.execution.delivery import Delivery
-from tests.contract.application import NOW, Running
-from tests.contract.issuer import Issuer
+from tests.contract.application import NOW, Files, Running, run_application
+from tests.contract.issuer import ISSUER, Issuer
 
 HANDLER = "/v1/cloudTask/synchronizeUsers"
 
@@ -61,6 +61,14 @@ def test_an_empty_batch_is_done_without_work(running: Running, task: dict[str, s
 
     assert response.status_code == 204
     assert running.rooms.delivered == []
+
+
+def test_a_handler_without_a_payload_does_its_work(files: Files, issuer: Issuer, task: dict[str, str]) -> None:
+    files.edit("openapi.yaml", "      requestBody: {$ref: '#/components/requestBodies/UserIds'}\n", "")
+    running = run_application(files, issuer.fetch, HEADRACE_TOKEN_ISSUER=ISSUER)
+
+    assert running.client.post(HANDLER, headers=task).status_code == 204
+    assert running.rooms.delivered[0][1] is None
 
 
 def test_null_is_refused_where_the_schema_does_not_allow_it(running: Running, task: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Every request is validated before anything runs, and every error is one kind of answer."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
@@ -167,6 +168,15 @@ def test_a_query_parameter_of_another_type_is_refused(running: Running, query: s
     assert running.rooms.started == []
 
 
+def test_a_missing_query_parameter_is_refused(files: Files) -> None:
+    files.edit("openapi.yaml", "{name: status, in: query, schema", "{name: status, in: query, required: true, schema")
+
+    response = run_application(files).client.get("/api/v1/things/5")
+
+    assert response.status_code == 400
+    assert response.json["message"] == "The query parameter status: it is missing."
+
+
 def test_path_and_query_parameters_reach_the_function_as_their_types(running: Running) -> None:
     assert running.client.get("/api/v1/things/5").json == {"thing_id": 5}
     assert running.client.get("/api/v1/things/five").status_code == 400
@@ -289,3 +299,18 @@ def test_answers_are_json(running: Running) -> None:
 
     assert response.content_type == "application/json"
     assert json.loads(response.text)["errorCode"] == "NOT_FOUND"
+
+
+def test_many_threads_may_validate_at_once(running: Running, task: dict[str, str]) -> None:
+    def post(number: int) -> int:
+        body = [number] if number % 2 else ["a"]
+        return (
+            running.app.test_client()
+            .post("/v1/cloudTask/synchronizeUsers?backfill=true", json=body, headers=task)
+            .status_code
+        )
+
+    with ThreadPoolExecutor(8) as threads:
+        statuses = list(threads.map(post, range(64)))
+
+    assert statuses == [204 if number % 2 else 400 for number in range(64)]

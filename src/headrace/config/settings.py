@@ -32,8 +32,9 @@ class Settings:
     """Every setting of the service, with defaults filled in. What is secret is not in `repr`.
 
     `service_url` has no slash at its end. It is the base of every push and the audience of every token.
-    `scheduler_service_account` is None only on App Engine, where the cron header is enough.
-    `body_limit` is in bytes. `trusted_proxies` counts the proxies whose X-Forwarded headers are believed.
+    `scheduler_service_account` is None only on App Engine, where the cron header is enough. `workers` and `threads`
+    are gunicorn's. `body_limit` is in bytes. `trusted_proxies` counts the proxies whose X-Forwarded headers are
+    believed.
     """
 
     app: Path
@@ -51,6 +52,8 @@ class Settings:
     tasks_emulator: str | None
     strict: bool
     port: int
+    workers: int
+    threads: int
     body_limit: int
     trusted_proxies: int
 
@@ -96,6 +99,8 @@ def load_settings(environment: Mapping[str, str], *, folder: Path | None = None)
         tasks_emulator=values["tasks_emulator"],
         strict=env in {DEVELOPMENT, TEST} if values["strict"] is None else values["strict"],
         port=port,
+        workers=values["workers"],
+        threads=values["threads"],
         body_limit=values["body_limit"],
         trusted_proxies=values["trusted_proxies"],
     )
@@ -139,6 +144,8 @@ class _Variables(Schema):
     )
     strict = fields.Boolean(data_key="HEADRACE_STRICT", load_default=None)
     port = fields.Integer(data_key="PORT", load_default=8080, validate=validate.Range(1, 65535))
+    workers = fields.Integer(data_key="WEB_CONCURRENCY", load_default=1, validate=validate.Range(1, 256))
+    threads = fields.Integer(data_key="HEADRACE_THREADS", load_default=16, validate=validate.Range(1, 1000))
     body_limit = fields.Integer(
         data_key="HEADRACE_BODY_LIMIT", load_default=1024 * 1024, validate=validate.Range(min=1)
     )

@@ -18,7 +18,7 @@ def place_of(reference: str) -> Place:
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in parts)
 
 
-def follow(document: Mapping[str, Any], place: Place) -> tuple[Place, Any]:
+def follow(document: Mapping[str, Any], place: Place, _leading: frozenset[str] = frozenset()) -> tuple[Place, Any]:
     """Go to `place`, through any references on the way: where that is in truth, and what stands there.
 
     Raises KeyError when there is nothing, or when references lead in a circle.
@@ -28,12 +28,11 @@ def follow(document: Mapping[str, Any], place: Place) -> tuple[Place, Any]:
     for part in place:
         node = _child(node, part)
         settled = (*settled, part)
-        seen = {settled}
-        while isinstance(node, dict) and isinstance(node.get("$ref"), str):
-            settled, node = follow(document, place_of(node["$ref"]))
-            if settled in seen:
+        reference = node.get("$ref") if isinstance(node, dict) else None
+        if isinstance(reference, str):
+            if reference in _leading:
                 raise KeyError(pointer_of(place))
-            seen.add(settled)
+            settled, node = follow(document, place_of(reference), _leading | {reference})
     return settled, node
 
 

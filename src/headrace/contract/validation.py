@@ -26,7 +26,11 @@ from openapi_core.templating.paths.datatypes import PathOperationServer
 from openapi_core.templating.paths.finders import APICallPathFinder
 from openapi_core.unmarshalling.schemas.factories import SchemaUnmarshallersFactory
 from openapi_core.unmarshalling.schemas.unmarshallers import SchemaUnmarshaller
-from openapi_core.validation.request.exceptions import MissingRequiredRequestBody, ParameterValidationError
+from openapi_core.validation.request.exceptions import (
+    MissingRequiredParameter,
+    MissingRequiredRequestBody,
+    ParameterValidationError,
+)
 from openapi_core.validation.schemas.exceptions import InvalidSchemaValue
 from openapi_core.validation.schemas.factories import SchemaValidatorsFactory
 from openapi_core.validation.schemas.validators import SchemaValidator
@@ -208,8 +212,8 @@ def _load_json(value: bytes, **_parameters: str) -> Any:
 
 def _refusal(error: Exception) -> RequestError:
     if isinstance(error, ParameterValidationError):
-        where = f"The {error.location} parameter {error.name}"
-        return BadRequest(f"{where}: {_describe(error)}.", pointer="")
+        what = "it is missing" if isinstance(error, MissingRequiredParameter) else _describe(error)
+        return BadRequest(f"The {error.location} parameter {error.name}: {what}.")
     cause = error.__cause__
     if isinstance(error, MissingRequiredRequestBody):
         return BadRequest("The request has no body.")

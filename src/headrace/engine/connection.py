@@ -52,8 +52,8 @@ class Connection(asyncio.BufferedProtocol):
     """`buffer` may be shared by all connections of a loop: it is read out before the next one is filled."""
 
     __slots__ = (
-        "_body", "_body_size", "_buffer", "_complete", "_exchange", "_head_size", "_headers", "_in_head", "_keeps_alive",
-        "_owner", "_parser", "_sized", "_transport", "idle_since",
+        "_body", "_body_size", "_buffer", "_complete", "_exchange", "_head_size", "_headers", "_in_head",
+        "_keeps_alive", "_owner", "_parser", "_sized", "_transport", "idle_since",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, buffer: memoryview) -> None:

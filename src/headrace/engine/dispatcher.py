@@ -150,7 +150,7 @@ class Dispatcher:
         self._schedule()
 
     async def stop(self, grace: float) -> None:
-        """Start no push, wait for those under way, and hand their outcome to the store."""
+        """Start no push, wait for those under way, cut off the rest, and hand what ended to the store."""
         self._stopping = True
         self._timer.cancel()
         if self._flying:
@@ -160,6 +160,7 @@ class Dispatcher:
                     await self._landed.wait()
             except TimeoutError:
                 _log.warning("%d pushes were still under way; they will be pushed again", self._flying)
+        await self._client.close()
         self._flush()
 
     # Turns of the loop.
@@ -328,12 +329,16 @@ class Dispatcher:
         completion = self._store.complete(self._store.epoch, done, retried)
         completion.add_done_callback(partial(self._completed, done, retried))
 
+    def _complete_again(self, done: list[Done], retried: list[Record]) -> None:
+        if not self._stopping:
+            self._complete(done, retried)
+
     def _completed(self, done: list[Done], retried: list[Record], completion: "Future[None]") -> None:
         error = completion.exception()
         if error is not None:
             _log.error("the outcome of %d pushes could not be written: %s", len(done) + len(retried), error)
-            if isinstance(error, StoreUnavailable) and not self._stopping:
-                self._loop.call_later(_STORE_RETRY, self._complete, done, retried)
+            if isinstance(error, StoreUnavailable):
+                self._loop.call_later(_STORE_RETRY, self._complete_again, done, retried)
             return
         for task in done:
             self.busy.pop(task.task_id, None)

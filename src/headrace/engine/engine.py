@@ -46,7 +46,6 @@ class Engine:
         self._tokens = tokens
         self._settings = settings
         self._lanes: dict[str, Lane] = {}
-        self._client: Client | None = None
         self._running: Dispatcher | None = None
         self._expiry = Timer(clock, self._expire)
 
@@ -54,8 +53,8 @@ class Engine:
         """Open the store and push what is due. Raises StartError."""
         queues = await self._store.open()
         raise_file_limit()
-        self._client = Client(tls=self._settings.tls)
-        self._running = Dispatcher(self._store, self._clock, self._client, self._tokens, self._settings)
+        client = Client(tls=self._settings.tls)
+        self._running = Dispatcher(self._store, self._clock, client, self._tokens, self._settings)
         for stored in queues:
             self._lanes[stored.queue.name] = self._running.open_lane(stored, is_new=False)
         self._expire()
@@ -66,8 +65,6 @@ class Engine:
         if self._running is not None:
             await self._running.stop(grace)
         await self._store.close()
-        if self._client is not None:
-            await self._client.close()
 
     def clock_moved(self) -> None:
         """Look at the clock again. To be called by whoever moves a test clock."""

@@ -14,6 +14,7 @@ import ssl
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,7 @@ BACKLOG_SECONDS = 0.5
 OPENED_A_TICK = 64
 _BUFFER_SIZE = 64 * 1024
 _SPARE_FILES = 256
+_MOST_CONNECTIONS = 100_000
 _CLIENT_SETS = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection"))
 _LINE_BREAKS = bytes.maketrans(b"\r\n\0", b"   ")
 
@@ -61,12 +63,18 @@ def encode_request_line(method: str, address: Address) -> bytes:
     return f"{method} {address.path} HTTP/1.1\r\nHost: {address.host}\r\n".encode("ascii")
 
 
-def raise_file_limit() -> int:
-    """Allow this process as many open files as the system lets it; returns how many that is."""
+def raise_file_limit() -> None:
+    """Allow this process as many open files, so connections, as the system lets it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard if hard != resource.RLIM_INFINITY else 1 << 20
+        # macOS names a limit that it then refuses; the soft one stays.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _connection_limit() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else max(64, soft - _SPARE_FILES)
 
 
 class Client:
@@ -77,7 +85,7 @@ class Client:
 
     def __init__(self, *, tls: ssl.SSLContext | None = None, connections: int | None = None) -> None:
         self._tls = tls
-        self._limit = connections or max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_FILES)
+        self._limit = connections or _connection_limit()
         self._loop: AbstractEventLoop | None = None
         self._buffer = memoryview(bytearray(_BUFFER_SIZE))
         self._pools: dict[Origin, _Pool] = {}

@@ -163,12 +163,10 @@ class QueueStats:
 class EngineSettings:
     """How the engine runs.
 
-    `completion_wait`: seconds that a finished push may wait for others to share its durable write.
     `window`: tasks of each queue that are kept in memory. `window_bytes`: the same in bytes of payload.
     `tls`: context for https targets; None is the machine's trusted authorities.
     """
 
-    completion_wait: float = 0.005
     window: int = 256
     window_bytes: int = 1 << 20
     tls: ssl.SSLContext | None = None

@@ -72,7 +72,7 @@ class Bindings:
         delivery = read_delivery(request.headers.get)
         structlog.contextvars.bind_contextvars(queue=delivery.queue, task=delivery.task_name)
         # An empty batch is done before it begins; there is nothing that a record of it could tell.
-        if reading.body is not None and reading.body != []:
+        if operation.payload is None or reading.body not in (None, []):
             self._service.batches.deliver(operation, reading.body, delivery, reading.parameters)
         return _no_content()
 

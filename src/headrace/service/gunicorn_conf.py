@@ -18,8 +18,8 @@ _host = "127.0.0.1" if _settings.development else "0.0.0.0"  # noqa: S104 - guar
 
 worker_class = "gthread"
 bind = f"{_host}:{_settings.port}"
-workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
-threads = int(os.environ.get("HEADRACE_THREADS", "16"))
+workers = _settings.workers
+threads = _settings.threads
 
 # Above every dispatch deadline, so that no worker is killed under a live attempt.
 timeout = int(WORKER_TIMEOUT)
@@ -32,6 +32,9 @@ keepalive = 75
 
 # Workers are not recycled by count: a recycled worker cuts off the attempts of its other threads.
 max_requests = 0
+
+# One file in the home folder for all services of a user; nothing here is managed at run time.
+control_socket_disable = True
 
 # The service writes a line for each request itself, without headers or bodies.
 accesslog = None

@@ -124,9 +124,11 @@ class Committer:
             self._timer.cancel()
             self._timer = None
         self._soon = False
-        if self._waiting:
-            self._inbox.put(self._waiting)
-            self._waiting = []
+        waiting, self._waiting = self._waiting, []
+        if self._ended is not None and self._ended.done():
+            self._settle(_refused(waiting))
+        elif waiting:
+            self._inbox.put(waiting)
 
     def _settle(self, batch: list[_Work]) -> None:
         for work in batch:
@@ -163,9 +165,7 @@ class Committer:
                     stalled = self._transaction(connection, lambda: self._book.do_chore(connection)) is not None
         finally:
             connection.close()
-            for work in batch:
-                work.error = StoreUnavailable("The store has stopped.")
-            call(self._settle, batch)
+            call(self._settle, _refused(batch + self._take(wait=False)[0]))
             call(self._ended.set_result, None)
 
     def _take(self, *, wait: bool) -> tuple[list[_Work], bool]:
@@ -215,6 +215,12 @@ class Committer:
             return error
         self._book.sealed(connection)
         return None
+
+
+def _refused(batch: list[_Work]) -> list[_Work]:
+    for work in batch:
+        work.error = StoreUnavailable("The store has stopped.")
+    return batch
 
 
 def _run_all(writes: list[_Work], connection: sqlite3.Connection) -> None:

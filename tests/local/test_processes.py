@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from governance import processes
-from governance.processes import Part, Parts
+from headrace.local import processes
+from headrace.local.processes import Part, Parts
 from headrace.errors import StartError
 
 WAIT = "import signal; print('serving', flush=True); signal.pause()"

@@ -13,17 +13,22 @@ _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RESET, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
 _WIDE: Final = 1 << 30
+_LARGEST: Final = 16_000
+_PATIENCE: Final = 30.0
 
 
 class GrpcLoad:
-    """Calls one unary method of a gRPC server on loopback with one message.
+    """Calls one unary method of a gRPC server on loopback with one message of at most 16,000 bytes.
 
-    Counts answers, not statuses: make one call with a real client first.
+    Counts answers, not statuses: make one call with a real client first. A server that says nothing for 30 s
+    raises TimeoutError.
     """
 
     def __init__(self, address: str, method: str, message: bytes) -> None:
+        if len(message) > _LARGEST:
+            raise ValueError(f"a message of {len(message)} bytes does not fit one frame")
         host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)))
+        self._socket = socket.create_connection((host, int(port)), timeout=_PATIENCE)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         wide = struct.pack(">HI", 4, _WIDE)
         opening = _frame(_SETTINGS, 0, 0, wide) + _frame(_WINDOW, 0, 0, struct.pack(">I", _WIDE))

@@ -1,5 +1,6 @@
 """One measured figure and the bar it is held against."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -20,3 +21,14 @@ class Row:
         if self.bar is None:
             return None
         return self.figure >= self.bar if self.at_least else self.figure <= self.bar
+
+
+def print_rows(rows: Iterable[Row]) -> int:
+    """Print each row as it comes, with its bar beside it; how many miss theirs."""
+    missed = 0
+    for row in rows:
+        bar = "" if row.bar is None else f"{'≥' if row.at_least else '≤'} {row.bar:,.4g}"
+        verdict = {True: "met", False: "MISSED", None: ""}[row.met]
+        missed += row.met is False
+        print(f"{row.name:58} {row.figure:12,.2f} {row.unit:8} {bar:>10} {verdict:6} {row.note}", flush=True)
+    return missed

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -65,6 +66,14 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
+def unused_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    return port
+
+
+@pytest.fixture
 def queue() -> QueueInMemory:
     return QueueInMemory()
 
@@ -80,7 +89,5 @@ def application() -> Numbers:
 
 
 @pytest.fixture
-def instance(
-    database: Database, queue: QueueInMemory, clock: ManualClock, application: Numbers
-) -> Instance:
+def instance(database: Database, queue: QueueInMemory, clock: ManualClock, application: Numbers) -> Instance:
     return Instance(database, queue, clock, application)

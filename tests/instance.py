@@ -95,9 +95,7 @@ class Instance:
             payload=("schemas", "Ids"),
         )
         options = JobOptions(overlap=overlap, time_limit=job_time)
-        self.job = Operation(
-            "/v1/cron/count", "get", JOB, Kind.JOB, application.job, Guard.CRON, options, None, 1
-        )
+        self.job = Operation("/v1/cron/count", "get", JOB, Kind.JOB, application.job, Guard.CRON, options, None, 1)
         self.contract = Contract((self.job, self.handler), frozenset({"work"}), DOCUMENT, Schemas(DOCUMENT))
         self.relay = Relay(database, self.contract, queue, clock, self.policy, "http://service")
         self.pusher = Pusher(database, self.contract, queue, clock, self.relay)

@@ -17,6 +17,9 @@
     ├── LostLease                 the attempt was fenced off: another one owns the batch now
     └── DriverError               the queue could not be reached or gave an answer that is no answer
 
+Rooms have branches of their own: headrace.engine.errors (the store, the pushes), headrace.cloud.errors (refusals
+of the Cloud Tasks API), headrace.schedules (ScheduleError, TimezoneError), headrace.local.service (ServiceError).
+
 A boundary translates: SQL to these, these to google.rpc.Status or to an ErrorResponse.
 """
 

@@ -36,7 +36,8 @@ def test_the_first_push_has_the_recorded_headers(client: CloudTasksClient, queue
     (push,) = target.wait_for(1)
     assert (push.method, push.path, push.body) == ("POST", "/work?x=1", b"[1, 2]")
     eta = push.headers["x-cloudtasks-tasketa"]
-    assert eta == f"{task.schedule_time.timestamp():.6f}"
+    due = task.schedule_time.timestamp_pb()
+    assert eta == f"{due.seconds}.{due.nanos // 1000:06}"
     values = {"{queue}": queue.rpartition("/")[2], "{task}": "first", "{eta}": eta}
     for name, value in RECORDED["first_attempt_http"].items():
         assert push.headers[name.lower()] == values.get(value, value)

@@ -255,7 +255,7 @@ class Rooms:
         return self.problem_found
 
     def assemble(self, settings: Settings, clock: Clock, contract: Contract) -> Service:
-        return Service(settings, clock, contract, self, self, self, self, self, self)
+        return Service(settings, clock, contract, self, self, self, self, self, self, self)
 
     def _raise(self) -> None:
         if self.error is not None:

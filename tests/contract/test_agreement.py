@@ -169,6 +169,33 @@ def test_a_schema_describes_one_item_of_an_array_or_as_many_the_whole() -> None:
     assert disagreements(Event(many=True), document, ("item",)) != []
 
 
+USER_ID = fields.Integer(strict=True, validate=validate.Range(min=1))
+
+
+@pytest.mark.parametrize(
+    "json_schema", [{"type": "array", "items": {"type": "integer", "minimum": 1}}, {"type": "integer", "minimum": 1}]
+)
+def test_a_field_describes_one_scalar_of_an_array_or_the_scalar_itself(json_schema: dict[str, Any]) -> None:
+    assert disagreements(USER_ID, {"schema": json_schema}, ("schema",)) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "items", "message"),
+    [
+        (USER_ID, {"type": "integer"}, "minimum is none in openapi.yaml, but 1 in"),
+        (fields.Integer(), {"type": "integer", "minimum": 1}, "minimum is 1 in openapi.yaml, but none in"),
+        (fields.String(), {"type": "integer"}, "type is integer in openapi.yaml, but string in"),
+    ],
+)
+def test_a_field_and_the_items_of_an_array_differ_on_either_side(
+    field: fields.Field[Any], items: dict[str, Any], message: str
+) -> None:
+    (difference,) = disagreements(field, {"schema": {"type": "array", "items": items}}, ("schema",))
+
+    assert difference.pointer == "/*"
+    assert message in difference.message
+
+
 def test_nested_schemas_are_compared_to_their_depth() -> None:
     class Report(Schema):
         events = fields.List(fields.Nested(Event), required=True)

@@ -308,7 +308,35 @@ def test_a_marshmallow_schema_that_disagrees_is_an_error(files: Files) -> None:
     assert "/eventId required is true in openapi.yaml, but false in the marshmallow schema" in the_error(files).message
 
 
-@pytest.mark.parametrize("schema", ["MODULE.Evnt", "MODULE.show_thing", "nowhere"])
+@pytest.mark.parametrize(
+    ("field", "items", "difference"),
+    [
+        ("validate=validate.Range(min=1)", "type: integer", "minimum is none in openapi.yaml, but 1 in"),
+        ("", "type: integer, minimum: 1", "minimum is 1 in openapi.yaml, but none in"),
+    ],
+)
+def test_a_field_that_disagrees_with_the_items_is_an_error_with_its_line(
+    files: Files, field: str, items: str, difference: str
+) -> None:
+    files.edit("MODULE.py", "class Event(", f"USER_ID = fields.Integer({field})\n\n\nclass Event(")
+    either = "{oneOf: [{$ref: '#/components/schemas/UserIds'}, {type: 'null'}]}"
+    files.edit("openapi.yaml", either, f"{{type: array, items: {{{items}}}}}")
+    files.edit("openapi.yaml", "batch-size: 50,", "batch-size: 50, schema: MODULE.USER_ID,")
+
+    fault = the_error(files)
+
+    assert (fault.file, fault.line) == (str(files.folder / "openapi.yaml"), files.line_of("openapi.yaml", "USER_ID"))
+    assert f"{files.module}.USER_ID: /* {difference}" in fault.message
+
+
+def test_a_schema_for_an_operation_without_a_body_is_an_error(files: Files) -> None:
+    files.edit("openapi.yaml", "      requestBody: {$ref: '#/components/requestBodies/UserIds'}\n", "")
+    files.edit("openapi.yaml", "batch-size: 50,", "batch-size: 50, schema: MODULE.Event,")
+
+    assert "the operation has no body's schema" in the_error(files).message
+
+
+@pytest.mark.parametrize("schema", ["MODULE.Evnt", "MODULE.show_thing", "MODULE.fields.Integer", "nowhere"])
 def test_a_schema_that_is_none_is_an_error(files: Files, schema: str) -> None:
     files.edit("openapi.yaml", "schema: MODULE.Event}", f"schema: {schema}}}")
 

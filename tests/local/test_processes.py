@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from headrace.errors import StartError
 from headrace.local import processes
 from headrace.local.processes import Part, Parts
-from headrace.errors import StartError
 
 WAIT = "import signal; print('serving', flush=True); signal.pause()"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('serving', flush=True); signal.pause()"

@@ -26,9 +26,13 @@ def test_a_push_is_written_in_the_callers_transaction_and_pushed_after_its_commi
 def test_a_rolled_back_caller_leaves_no_task(
     instance: Instance, application: Numbers, queue: QueueInMemory, database: Database
 ) -> None:
-    with pytest.raises(ZeroDivisionError), database.write() as connection:
-        instance.pusher.push(connection, application.work, [7])
-        raise ZeroDivisionError
+    def push_and_fail() -> None:
+        with database.write() as connection:
+            instance.pusher.push(connection, application.work, [7])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        push_and_fail()
     assert not queue.tasks
     assert instance.progress.list() == []
     assert instance.sweeps.relay() == {"pushed": 0}

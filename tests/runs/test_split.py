@@ -81,7 +81,7 @@ def test_a_queue_that_does_not_exist_is_refused_before_any_batch_is_written(
 ) -> None:
     application.count = 4
     queue.queues.clear()
-    with pytest.raises(PushRefused, match="queue work .* does not exist"):
+    with pytest.raises(PushRefused, match=r"queue work .* does not exist"):
         instance.start()
     (run,) = instance.progress.list()
     assert (run["state"], run["tasks"]["total"]) == ("failed", 0)
@@ -150,9 +150,7 @@ def test_a_splitter_that_lost_its_lease_writes_nothing_more(
 def test_a_split_too_long_for_one_request_goes_on_in_another(
     database: Database, queue: QueueInMemory, clock: ManualClock, application: Numbers
 ) -> None:
-    instance = Instance(
-        database, queue, clock, application, policy=RunPolicy(chunk_batches=1), job_time=10.0
-    )
+    instance = Instance(database, queue, clock, application, policy=RunPolicy(chunk_batches=1), job_time=10.0)
     application.count = 12
     application.on_item = lambda item: clock.advance(2)
     answer = instance.start()
@@ -182,9 +180,7 @@ def test_a_database_that_fails_for_a_while_leaves_the_split_to_the_next_sweep(
     assert instance.show(run["run_id"])["state"] == "completed"
 
 
-def test_a_job_whose_code_fails_is_a_failed_run_with_the_reason(
-    instance: Instance, application: Numbers
-) -> None:
+def test_a_job_whose_code_fails_is_a_failed_run_with_the_reason(instance: Instance, application: Numbers) -> None:
     def broken(connection: Connection, after: int | None) -> Iterator[int]:
         raise KeyError("users")
 

@@ -32,6 +32,7 @@ def test_an_empty_environment_is_a_developers_machine(tmp_path: Path) -> None:
     assert (settings.workers, settings.threads) == (1, 16)
     assert settings.body_limit == 1024 * 1024
     assert settings.trusted_proxies == 0
+    assert (settings.overdue, settings.split_lease, settings.lease_margin) == (60, 60, 15)
 
 
 def test_the_port_is_part_of_the_default_service_url() -> None:
@@ -106,6 +107,9 @@ def test_a_platform_requires_the_url_that_queues_push_to() -> None:
         ("HEADRACE_THREADS", "many"),
         ("HEADRACE_BODY_LIMIT", "0"),
         ("HEADRACE_TRUSTED_PROXIES", "-1"),
+        ("HEADRACE_OVERDUE", "0"),
+        ("HEADRACE_SPLIT_LEASE", "0.5"),
+        ("HEADRACE_LEASE_MARGIN", "16"),
     ],
 )
 def test_a_bad_value_is_a_fault_that_names_its_variable(variable: str, value: str) -> None:

@@ -45,7 +45,6 @@ def command(folder: Path, port: int, grpc_port: int, rest_port: int, data: Path 
     stack = Stack(folder, data, environment, port, grpc_port, rest_port, _database_of(os.environ))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        data.mkdir(parents=True, exist_ok=True)
         with Parts(data) as parts:
             address = stack.start(parts)
             _print_guide(Console(), folder, address)

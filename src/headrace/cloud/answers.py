@@ -102,6 +102,8 @@ def _code_of(status: int) -> Code:
 
 def set_time(message: Message, seconds: float) -> None:
     """Fill a Timestamp, or a Duration, to the microsecond."""
-    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
-    message.seconds = whole
+    # Only the fraction is scaled: a float of today's seconds, times a million, is no longer exact.
+    whole = int(seconds)
+    carry, micros = divmod(round((seconds - whole) * 1_000_000), 1_000_000)
+    message.seconds = whole + carry
     message.nanos = micros * 1000

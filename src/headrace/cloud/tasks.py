@@ -128,7 +128,8 @@ class CloudTasks:
         after = _read_task_token(request.page_token)
         answer = messages.ListTasksResponse()
         size = 0
-        while tasks := await self._engine.list_tasks(parent, after, _TASKS_A_READ):
+        # One more than fits is read, so that the last page carries no token.
+        while tasks := await self._engine.list_tasks(parent, after, min(_TASKS_A_READ, most + 1)):
             for task in tasks:
                 if len(answer.tasks) == most or size > _PAGE_BYTES:
                     answer.next_page_token = _write_token(str(after))

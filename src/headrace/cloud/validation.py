@@ -7,6 +7,7 @@ becomes, is better refused than accepted.
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from zoneinfo import ZoneInfo
 
@@ -115,6 +116,7 @@ def _read_target(http: Message) -> HttpTarget:
     return HttpTarget(url, method, _read_headers(http.headers), http.body, _read_authorization(http, url, host))
 
 
+@lru_cache(maxsize=4096)
 def _check_url(url: str) -> str:
     """Check a target's URL and give its host."""
     if not url:

@@ -34,7 +34,7 @@ class Settings:
     `service_url` has no slash at its end. It is the base of every push and the audience of every token.
     `scheduler_service_account` is None only on App Engine, where the cron header is enough. `workers` and `threads`
     are gunicorn's. `body_limit` is in bytes. `trusted_proxies` counts the proxies whose X-Forwarded headers are
-    believed.
+    believed. `overdue`, `split_lease` and `lease_margin` are in seconds: see `RunPolicy`.
     """
 
     app: Path
@@ -56,6 +56,9 @@ class Settings:
     threads: int
     body_limit: int
     trusted_proxies: int
+    overdue: float
+    split_lease: float
+    lease_margin: float
 
     @property
     def development(self) -> bool:
@@ -103,6 +106,9 @@ def load_settings(environment: Mapping[str, str], *, folder: Path | None = None)
         threads=values["threads"],
         body_limit=values["body_limit"],
         trusted_proxies=values["trusted_proxies"],
+        overdue=values["overdue"],
+        split_lease=values["split_lease"],
+        lease_margin=values["lease_margin"],
     )
 
 
@@ -152,6 +158,10 @@ class _Variables(Schema):
     trusted_proxies = fields.Integer(
         data_key="HEADRACE_TRUSTED_PROXIES", load_default=0, validate=validate.Range(0, 10)
     )
+    overdue = fields.Float(data_key="HEADRACE_OVERDUE", load_default=60.0, validate=validate.Range(0.1, 3_600))
+    split_lease = fields.Float(data_key="HEADRACE_SPLIT_LEASE", load_default=60.0, validate=validate.Range(1, 3_600))
+    # At most the default, which the order of limits is built on (contract/limits.py): shorter keeps that order.
+    lease_margin = fields.Float(data_key="HEADRACE_LEASE_MARGIN", load_default=15.0, validate=validate.Range(0.1, 15))
 
 
 def _platform(given: Mapping[str, str]) -> Platform:

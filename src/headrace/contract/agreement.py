@@ -1,4 +1,4 @@
-"""Do a marshmallow schema and a JSON schema describe the same payload?
+"""Do a marshmallow schema, or a field, and a JSON schema describe the same payload?
 
 Both are brought to one form, `Shape`, and compared member by member. What only one of the two can say (a
 description, a Python-side default, a bit width) is left out of the form.
@@ -75,16 +75,16 @@ class Disagreement:
     message: str
 
 
-def disagreements(schema: Schema, document: Mapping[str, Any], place: Place) -> list[Disagreement]:
+def disagreements(schema: Schema | fields.Field[Any], document: Mapping[str, Any], place: Place) -> list[Disagreement]:
     """How `schema` differs from the JSON schema at `place`; empty when both describe the same.
 
-    Where the JSON schema is an array and `schema` is not `many`, it describes one item.
+    Where the JSON schema is an array, `schema` describes one item, unless it is a schema that is `many`.
     """
     contract = _json_shape(document, place)
-    code = _schema_shape(schema)
-    if schema.many:
-        code = Shape(types=frozenset({"array"}), items=code)
-    elif contract.types == {"array"} and contract.items is not None:
+    if isinstance(schema, Schema) and schema.many:
+        return list(_compare(contract, Shape(types=frozenset({"array"}), items=_schema_shape(schema)), ()))
+    code = _schema_shape(schema) if isinstance(schema, Schema) else _field_shape(schema)
+    if contract.types == {"array"} and contract.items is not None:
         return list(_compare(contract.items, code, ("*",)))
     return list(_compare(contract, code, ()))
 

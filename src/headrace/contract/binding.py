@@ -1,4 +1,4 @@
-"""From operationId to function: import, look up, and see that it takes the operation's parameters."""
+"""From Python paths to what stands there: functions that take the operation's parameters, payload schemas."""
 
 import importlib
 import inspect
@@ -7,6 +7,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from marshmallow import Schema
+from marshmallow.fields import Field
 
 from headrace.contract.options import suggestion
 
@@ -52,6 +55,19 @@ def bind_function(path: str, first: str, parameters: Sequence[str]) -> Callable[
         raise NotBound(f"{path} cannot be called as {path.rpartition('.')[2]}({wanted}): {error}.") from error
     found: Callable[..., Any] = function
     return found
+
+
+def find_schema(path: str) -> Schema | Field[Any]:
+    """The marshmallow schema, of a class or an instance, or the instance of a field at `path`.
+
+    Raises NotBound with the reason.
+    """
+    found = find_object(path)
+    if isinstance(found, type) and issubclass(found, Schema):
+        return found()
+    if isinstance(found, (Schema, Field)):
+        return found
+    raise NotBound(f"{path} is neither a marshmallow schema nor an instance of a marshmallow field.")
 
 
 def _import_module(name: str) -> Any:

@@ -7,13 +7,12 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 import structlog
-from marshmallow import Schema
 
 from headrace.config.crons import CronFile, load_cron_file
 from headrace.config.queues import QueueFile, load_queue_file
 from headrace.config.settings import Settings
 from headrace.contract.agreement import disagreements
-from headrace.contract.binding import NotBound, add_to_path, find_object
+from headrace.contract.binding import add_to_path
 from headrace.contract.document import Document, read_document
 from headrace.contract.operations import CRON_PREFIX, Contract, Operation
 from headrace.contract.options import suggestion
@@ -144,25 +143,8 @@ def _cron_faults(document: Document, file: CronFile | None) -> Iterator[Fault]:
 
 def _payload_faults(document: Document, operations: Sequence[Operation]) -> Iterator[Fault]:
     for operation in operations:
-        if operation.task is None or operation.task.schema is None:
+        if operation.task is None or operation.schema is None or operation.payload is None:
             continue
         place = ("paths", operation.path, operation.method.lower(), "x-task", "schema")
-        if operation.payload is None:
-            yield document.fault(place, "There is a marshmallow schema, but the operation has no body's schema.")
-            continue
-        try:
-            schema = _find_schema(operation.task.schema)
-        except NotBound as error:
-            yield document.fault(place, str(error))
-            continue
-        for each in disagreements(schema, document.data, operation.payload):
+        for each in disagreements(operation.schema, document.data, operation.payload):
             yield document.fault(place, f"{operation.task.schema}: {each.pointer or '/'} {each.message}.")
-
-
-def _find_schema(path: str) -> Schema:
-    found = find_object(path)
-    if isinstance(found, type) and issubclass(found, Schema):
-        found = found()
-    if not isinstance(found, Schema):
-        raise NotBound(f"{path} is not a marshmallow schema.")
-    return found

@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any
 
-from headrace.contract.limits import dispatch_deadline_of, lease_of
+from marshmallow import Schema
+from marshmallow.fields import Field
+
+from headrace.contract.limits import dispatch_deadline_of
 from headrace.contract.references import Place
 from headrace.contract.schemas import Schemas
 from headrace.errors import PushRefused
@@ -51,7 +54,7 @@ class JobOptions:
 class TaskOptions:
     """`x-task`. `batch_size` is in items, `time_limit` in seconds.
 
-    `schema` is the Python path of a marshmallow schema that describes the payload, or one item of it.
+    `schema` is the Python path of what describes the payload, or one item of it, for code: see `Operation.schema`.
     """
 
     queue: str
@@ -59,11 +62,6 @@ class TaskOptions:
     idempotent: bool = True
     time_limit: float = 300.0
     schema: str | None = None
-
-    @property
-    def lease(self) -> float:
-        """Seconds that one attempt holds its batch."""
-        return lease_of(self.time_limit)
 
     @property
     def dispatch_deadline(self) -> float:
@@ -76,7 +74,8 @@ class Operation:
     """One path and method of openapi.yaml, bound to its function. `line` is the operation's line in the file.
 
     `parameters` names the path and query parameters that the function gets. `payload` points to the JSON schema
-    of the body; None where there is no body, or no schema of it.
+    of the body; None where there is no body, or no schema of it. `schema` describes the same for code: a marshmallow
+    schema for objects, a field for scalars; where the payload is an array, it describes one item.
     """
 
     path: str
@@ -90,6 +89,18 @@ class Operation:
     line: int
     parameters: tuple[str, ...] = ()
     payload: Place | None = None
+    schema: Schema | Field[Any] | None = None
+
+    def items_of(self, payload: Any) -> list[Any]:
+        """The elements of an array, or the payload alone: objects as the schema makes them, scalars as they are.
+
+        Raises marshmallow.ValidationError when the schema refuses what the JSON schema could not.
+        """
+        items = payload if isinstance(payload, list) else [payload]
+        if not isinstance(self.schema, Schema):
+            return items
+        loaded: list[Any] = self.schema.load(items, many=True)
+        return loaded
 
 
 @dataclass(frozen=True, slots=True)

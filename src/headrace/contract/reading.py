@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from headrace.contract.binding import NotBound, bind_function
+from marshmallow import Schema
+from marshmallow.fields import Field
+
+from headrace.contract.binding import NotBound, bind_function, find_schema
 from headrace.contract.document import Document
 from headrace.contract.operations import (
     CRON_PREFIX,
@@ -104,6 +107,7 @@ class _Operation:
         task = self._task()
         parameters = self._parameters()
         payload = self._payload()
+        schema = self._schema(task, payload)
         operation_id = self._node.get("operationId")
         if operation_id is None:
             self._fault((), "There is no operationId: the Python path of this operation's function.")
@@ -127,6 +131,7 @@ class _Operation:
             line=self._document.start_of(self._declared.place)[0],
             parameters=parameters,
             payload=payload,
+            schema=schema,
         )
 
     def _fault(self, below: Place, message: str) -> None:
@@ -214,6 +219,18 @@ class _Operation:
             self._fault(("requestBody",), f"Bodies are {_JSON}, and nothing else.")
             return None
         return (*place, _JSON, "schema") if "schema" in content[_JSON] else None
+
+    def _schema(self, task: TaskOptions | None, payload: Place | None) -> Schema | Field[Any] | None:
+        if task is None or task.schema is None:
+            return None
+        if payload is None:
+            self._fault(("x-task", "schema"), "There is a marshmallow schema, but the operation has no body's schema.")
+            return None
+        try:
+            return find_schema(task.schema)
+        except NotBound as error:
+            self._fault(("x-task", "schema"), str(error))
+            return None
 
 
 def _kind_of(declared: Declared) -> Kind:

@@ -6,9 +6,11 @@ instead of polling the file's. PostgreSQL: READ COMMITTED; a write locks the row
 
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -17,7 +19,25 @@ from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from headrace.errors import StartError
 
 BUSY_TIMEOUT_MS = 30_000
+T = TypeVar("T")
 _AFTER_COMMIT = "headrace_after_commit"
+
+
+def _held_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+@dataclass(slots=True)
+class _Change:
+    """A change that waits for company; `result` or `error` is there when the lock `ended` is let go."""
+
+    make: Callable[[Connection], Any]
+    durable: bool
+    ended: threading.Lock = field(default_factory=_held_lock)
+    result: Any = None
+    error: Exception | None = None
 
 
 class Database:
@@ -27,6 +47,8 @@ class Database:
         self.engine = _create_engine(url, connections)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writer = threading.Lock()
+        self._thread = threading.local()
+        self._waiting: deque[_Change] = deque()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -42,18 +64,46 @@ class Database:
 
         Keep it short and do no I/O inside: on SQLite nobody else writes meanwhile. What is not `durable` survives
         the death of the process, not of the machine, and costs no wait for the disk.
+
+        Raises:
+            RuntimeError: this thread is in a write already, and would wait for itself.
         """
+        if getattr(self._thread, "writes", False):
+            raise RuntimeError("A transaction inside a transaction would wait for itself: use the one that is open.")
+        self._thread.writes = True
         calls: list[Callable[[], object]] = []
-        with self._writer if self.is_sqlite else nullcontext(), self.engine.connect() as connection:
-            connection.info[_AFTER_COMMIT] = calls
-            try:
-                with connection.begin():
-                    self._begin_write(connection, durable)
-                    yield connection
-            finally:
-                connection.info.pop(_AFTER_COMMIT, None)
+        try:
+            with self._writer if self.is_sqlite else nullcontext(), self.engine.connect() as connection:
+                connection.info[_AFTER_COMMIT] = calls
+                try:
+                    with connection.begin():
+                        self._begin_write(connection, durable)
+                        yield connection
+                finally:
+                    connection.info.pop(_AFTER_COMMIT, None)
+        finally:
+            self._thread.writes = False
+            self._commit_waiting()
         for call in calls:
             call()
+
+    def write_together(self, change: Callable[[Connection], T], *, durable: bool = True) -> T:
+        """What `change` returns, once a transaction with it has committed.
+
+        On SQLite, changes that wait at the same moment share one transaction, and so one wait for the disk. A change
+        that raises takes back itself alone.
+        """
+        if not self.is_sqlite:
+            with self.write(durable=durable) as connection:
+                return change(connection)
+        mine = _Change(change, durable)
+        self._waiting.append(mine)
+        self._commit_waiting()
+        mine.ended.acquire()
+        if mine.error is not None:
+            raise mine.error
+        result: T = mine.result
+        return result
 
     def after_commit(self, connection: Connection, call: Callable[[], object]) -> None:
         """Have `call` called once the transaction of `write` that `connection` is in has committed.
@@ -67,6 +117,34 @@ class Database:
     def close(self) -> None:
         """Close the pool's connections."""
         self.engine.dispose()
+
+    def _commit_waiting(self) -> None:
+        """Commit all changes that wait, unless a writer is at work: it calls this again when it has finished."""
+        while self._waiting and self._writer.acquire(blocking=False):
+            try:
+                self._commit_together([self._waiting.popleft() for _ in range(len(self._waiting))])
+            finally:
+                self._writer.release()
+
+    def _commit_together(self, changes: list["_Change"]) -> None:
+        """Commit changes in one transaction; where that cannot be, each in its own, with the error that is its own."""
+        try:
+            self._commit(changes)
+        except Exception:  # noqa: BLE001 - made again one by one
+            for change in changes:
+                try:
+                    self._commit([change])
+                except Exception as error:  # noqa: BLE001 - raised again where the change came from
+                    change.error = error
+        for change in changes:
+            change.ended.release()
+
+    def _commit(self, changes: list["_Change"]) -> None:
+        with self.engine.connect() as connection, connection.begin():
+            self._begin_write(connection, durable=any(change.durable for change in changes))
+            results = [change.make(connection) for change in changes]
+        for change, result in zip(changes, results, strict=True):
+            change.result = result
 
     def _begin_write(self, connection: Connection, durable: bool) -> None:
         if self.is_sqlite:

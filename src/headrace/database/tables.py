@@ -140,3 +140,26 @@ attempts = Table(
         postgresql_where=text("outcome <> 'done'"),
     ),
 )
+
+overrides = Table(
+    "headrace_overrides",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("set_at", BigInteger, nullable=False),
+    Column("set_by", Text, nullable=False),
+)
+
+audit = Table(
+    "headrace_audit",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("object", Text, nullable=False),
+    Column("old", Text),
+    Column("new", Text),
+    Index("ix_headrace_audit_at", "at"),
+    sqlite_autoincrement=True,
+)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from headrace.clock import Clock
@@ -42,7 +43,7 @@ class BatchExecutor:
             Conflict: a live lease holds the batch.
             Gone: the task is of a batch that is not known any more.
             LostLease: the attempt was fenced off.
-            Exception: whatever the handler raised; it is kept on the attempt.
+            Exception: whatever the handler, or the schema that loads its items, raised; it is kept on the attempt.
         """
         batch_id, generation = self._locate(operation, payload, delivery)
         lease = self._lease(operation, batch_id, generation, delivery)
@@ -100,19 +101,24 @@ class BatchExecutor:
         """The lease for a new attempt; None when there is nothing left to do."""
         assert operation.task is not None
         now = self._now()
-        until = now + int(operation.task.lease * 1000)
-        with self.database.write(durable=False) as connection:
+        until = now + int((operation.task.time_limit + self.policy.lease_margin) * 1000)
+
+        def take(connection: Connection) -> Lease | BatchRow | None:
             lease = batch_rows.lease_batch(connection, batch_id, generation=generation, now=now, until=until)
             if lease is None and self._reap(connection, batch_id, now):
                 lease = batch_rows.lease_batch(connection, batch_id, generation=generation, now=now, until=until)
-            if lease is not None:
-                _refuse_stranger(lease.run_id, batch_id, generation, delivery)
-                return lease
-            batch = batch_rows.find_batch(connection, batch_id)
-        self._refuse(batch, batch_id, generation, now)
+            if lease is None:
+                return batch_rows.find_batch(connection, batch_id)
+            _refuse_stranger(lease.run_id, batch_id, generation, delivery)
+            return lease
+
+        taken = self.database.write_together(take, durable=False)
+        if isinstance(taken, Lease):
+            return taken
+        self._refuse(taken, batch_id, generation, now)
         return None
 
-    def _reap(self, connection: Any, batch_id: int, now: int) -> bool:
+    def _reap(self, connection: Connection, batch_id: int, now: int) -> bool:
         """End the attempt whose lease is over, so that this delivery may begin the next."""
         lease = batch_rows.expired_lease(connection, batch_id, now=now)
         if lease is None:
@@ -137,18 +143,19 @@ class BatchExecutor:
     ) -> None:
         assert operation.task is not None
         started = lease.started_at / 1000
-        batch = Batch(
-            payload,
-            delivery,
-            lease,
-            database=self.database,
-            clock=self.clock,
-            now=started,
-            deadline=started + operation.task.time_limit,
-        )
         with self._lock:
             self._held[lease.batch_id] = lease
         try:
+            batch = Batch(
+                payload,
+                operation.items_of(payload),
+                delivery,
+                lease,
+                database=self.database,
+                clock=self.clock,
+                now=started,
+                deadline=started + operation.task.time_limit,
+            )
             operation.function(batch, **parameters)
         except LostLease:
             raise
@@ -166,24 +173,17 @@ class BatchExecutor:
     def _end(self, lease: Lease, outcome: Outcome, error: str = "") -> bool:
         now = self._now()
         done = outcome is Outcome.DONE
-        with self.database.write() as connection:
-            ended = batch_rows.end_attempt(
-                connection,
-                lease,
-                outcome=outcome,
-                now=now,
-                check_at=now + int(self.policy.overdue * 1000),
-                error=error,
-            )
-            if ended and run_rows.count_batch(
-                connection,
-                lease.step_id,
-                done=int(done),
-                items_done=lease.item_count if done else 0,
-                attempts=1,
-            ):
+        check_at = now + int(self.policy.overdue * 1000)
+
+        def end(connection: Connection) -> bool:
+            if not batch_rows.end_attempt(connection, lease, outcome=outcome, now=now, check_at=check_at, error=error):
+                return False
+            items_done = lease.item_count if done else 0
+            if run_rows.count_batch(connection, lease.step_id, done=int(done), items_done=items_done, attempts=1):
                 end_if_complete(connection, lease.step_id, now=now)
-        return ended
+            return True
+
+        return self.database.write_together(end)
 
     def _now(self) -> int:
         return int(self.clock.now() * 1000)

@@ -16,9 +16,10 @@ from headrace.execution.delivery import Delivery
 class Batch:
     """The items of one task, and the attempt that works on them.
 
-    `items` is the payload where it is an array, else a list of the payload alone; `attempt` is 1 for the first
-    execution; `now` is when the attempt began and `deadline` when its time limit ends, in epoch seconds;
-    `delivery` tells what the queue said of this push (its retry_count is 0 for the first).
+    `payload` is the JSON value. `items` are its elements where it is an array, else the payload alone; where the
+    contract names a marshmallow schema, they are what the schema makes of them. `attempt` is 1 for the first
+    execution; `now` is when the attempt began and `deadline` when its time limit ends, in epoch seconds; `delivery`
+    tells what the queue said of this push (its retry_count is 0 for the first).
     """
 
     __slots__ = (
@@ -38,6 +39,7 @@ class Batch:
     def __init__(
         self,
         payload: Any,
+        items: list[Any],
         delivery: Delivery,
         lease: Lease,
         *,
@@ -47,7 +49,7 @@ class Batch:
         deadline: float,
     ) -> None:
         self.payload = payload
-        self.items: list[Any] = payload if isinstance(payload, list) else [payload]
+        self.items = items
         self.delivery = delivery
         self.run_id = lease.run_id
         self.number = lease.number

@@ -1,9 +1,11 @@
 """Parts as processes: each with a log of its own, and none left behind."""
 
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -41,8 +43,14 @@ class Parts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._parts:
-            _stop(self._parts.pop().process)
+        try:
+            while self._parts:
+                _stop(self._parts[-1].process)
+                self._parts.pop()
+        finally:
+            # A second Ctrl-C: what is left gets no more time, but is not left behind either.
+            for part in self._parts:
+                _kill(part.process)
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Part:
         """Start `command` in `folder`, in a session of its own: Ctrl-C reaches it through us alone, in order."""
@@ -69,6 +77,10 @@ class Parts:
         if status:
             raise _ended(part, status)
 
+    def running(self) -> tuple[Part, ...]:
+        """The parts that were started and not stopped, in the order of their start."""
+        return tuple(self._parts)
+
     def check(self) -> None:
         """Raise StartError, with the end of its log, for a part that is not running any more."""
         for part in self._parts:
@@ -89,13 +101,20 @@ class Parts:
 
 def _ended(part: Part, status: int) -> StartError:
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-    return StartError(f"The {part.name} {how}. Its last words:\n{part.tail()}")
+    words = part.tail()
+    space = "\n" if "\n" in words else " "
+    return StartError(f"The {part.name} {how}. Its last words:{space}{words}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of its session: gunicorn's workers outlive a killed master for a while."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from headrace.contract.limits import LEASE_MARGIN
+
 
 @dataclass(frozen=True, slots=True)
 class RunPolicy:
@@ -10,8 +12,9 @@ class RunPolicy:
     `split_lease`: a splitter that says nothing for so long is dead. `max_splitters`: how many may try a run whose
     database or network fails before the run does. `chunk_batches`, `chunk_time`: a split commits
     after so many batches or so much reading. `overdue`: a pushed batch that was not executed for so long is asked
-    after. `max_generations`: pushes of one batch, the first included, before a vanishing task makes it dead.
-    `retention`: how long ended runs are kept; longer than any queue remembers a name or keeps a task.
+    after. `lease_margin`: by how much an attempt's lease is longer than its time limit. `max_generations`: pushes
+    of one batch, the first included, before a vanishing task makes it dead. `retention`: how long ended runs are
+    kept; longer than any queue remembers a name or keeps a task.
     """
 
     split_lease: float = 60.0
@@ -19,6 +22,7 @@ class RunPolicy:
     chunk_batches: int = 1_000
     chunk_time: float = 0.5
     overdue: float = 60.0
+    lease_margin: float = LEASE_MARGIN
     max_generations: int = 5
     sweep_time: float = 20.0
     retention: float = 40 * 86_400.0

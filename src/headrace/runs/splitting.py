@@ -10,12 +10,13 @@ from headrace.database import batch_rows, run_rows
 from headrace.errors import LostLease, PushRefused
 from headrace.runs.fanin import end_if_complete
 from headrace.runs.job import Items
+from headrace.runs.overrides import batch_size_of
 from headrace.runs.payloads import Payload, cut
 from headrace.runs.policy import RunPolicy
 from headrace.runs.pushing import Pusher
 
 
-class OutOfTime(Exception):  # noqa: N818 - not an error: the split goes on in another request
+class OutOfTime(Exception):
     """The request's time is up; the run waits for its next splitter."""
 
 
@@ -40,12 +41,11 @@ class Split:
             raise PushRefused("A job splits once.", hint="Start a second job for the second split.")
         operation = self.pusher.contract.handler_of(handler)
         self.pusher.require_queue(operation)
-        step_id, cursor, number = self._step(operation)
+        step_id, cursor, number, batch_size = self._step(operation)
         with self.pusher.database.read() as reading:
             source = items(reading.execution_options(yield_per=1_000), cursor)
             pairs = ((item, item if key is None else key(item)) for item in source)
-            assert operation.task is not None
-            payloads = cut(pairs, batch_size=operation.task.batch_size, max_body=self.pusher.driver.max_body)
+            payloads = cut(pairs, batch_size=batch_size, max_body=self.pusher.driver.max_body)
             for chunk in self._chunks(operation, payloads):
                 self._write(step_id, number, chunk)
                 number += len(chunk)
@@ -79,12 +79,15 @@ class Split:
         with self.pusher.database.write() as connection:
             run_rows.extend_split(connection, self.run_id, fence=self.fence, until=int(self._now() * 1000))
 
-    def _step(self, operation: Operation) -> tuple[int, Any, int]:
+    def _step(self, operation: Operation) -> tuple[int, Any, int, int]:
+        """Id and cursor of the step, the number of its next batch, and the size of its batches."""
         with self.pusher.database.write() as connection:
             self._hold(connection)
+            batch_size = batch_size_of(connection, operation)
             step = run_rows.find_step(connection, self.run_id, 1)
             if step is not None:
-                return step.id, None if step.cursor is None else json.loads(step.cursor), step.batches + 1
+                cursor = None if step.cursor is None else json.loads(step.cursor)
+                return step.id, cursor, step.batches + 1, batch_size
             step_id = run_rows.insert_step(
                 connection,
                 run_id=self.run_id,
@@ -92,7 +95,7 @@ class Split:
                 handler=operation.operation_id,
                 now=int(self._now() * 1000),
             )
-            return step_id, None, 1
+            return step_id, None, 1, batch_size
 
     def _chunks(self, operation: Operation, payloads: Iterator[Payload]) -> Iterator[list[Payload]]:
         chunk: list[Payload] = []

@@ -14,6 +14,7 @@ from headrace.drivers.base import Driver, Push
 from headrace.drivers.cloudtasks import CloudTasksDriver
 from headrace.errors import StartError
 from headrace.execution.attempts import BatchExecutor
+from headrace.runs.overrides import Overrides
 from headrace.runs.policy import RunPolicy
 from headrace.runs.progress import Progress
 from headrace.runs.pushing import Pusher
@@ -25,18 +26,11 @@ from headrace.service.current import Service
 CONTINUATION = "headrace.service.continuation.continue_split"
 
 
-def assemble(settings: Settings, clock: Clock, contract: Contract) -> Service:
-    """The service on its real database and driver. Neither is asked anything yet."""
+def assemble(settings: Settings, clock: Clock, contract: Contract, *, driver: Driver | None = None) -> Service:
+    """The service on its database and driver (Cloud Tasks, if none is given). Neither is asked anything yet."""
     database = Database(settings.database_url)
-    driver = CloudTasksDriver(
-        project=settings.project,
-        location=settings.location,
-        service_account=settings.task_service_account,
-        audience=settings.service_url,
-        emulator_host=settings.tasks_emulator,
-        monotonic=time.monotonic,
-    )
-    policy = RunPolicy()
+    driver = driver or _cloud_tasks(settings)
+    policy = RunPolicy(split_lease=settings.split_lease, overdue=settings.overdue, lease_margin=settings.lease_margin)
     relay = Relay(database, contract, driver, clock, policy, settings.service_url)
     pusher = Pusher(database, contract, driver, clock, relay)
     starter = JobStarter(pusher, policy, _Continuation(contract, driver, settings.service_url))
@@ -51,7 +45,19 @@ def assemble(settings: Settings, clock: Clock, contract: Contract) -> Service:
         reader=Progress(database),
         readiness=DatabaseReadiness(database),
         pusher=pusher,
+        overrides=Overrides(database, contract, clock),
         give_back=executor.give_back,
+    )
+
+
+def _cloud_tasks(settings: Settings) -> CloudTasksDriver:
+    return CloudTasksDriver(
+        project=settings.project,
+        location=settings.location,
+        service_account=settings.task_service_account,
+        audience=settings.service_url,
+        emulator_host=settings.tasks_emulator,
+        monotonic=time.monotonic,
     )
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from headrace.clock import Clock
 from headrace.config.settings import Settings
 from headrace.contract.operations import Contract
-from headrace.service.ports import BatchRunner, JobRunner, Pusher, Readiness, RunReader, Sweeps
+from headrace.service.ports import BatchRunner, JobRunner, Overrides, Pusher, Readiness, RunReader, Sweeps
 
 _KEY = "headrace"
 
@@ -32,6 +32,7 @@ class Service:
     reader: RunReader
     readiness: Readiness
     pusher: Pusher
+    overrides: Overrides
     give_back: Callable[[], object] = lambda: None
 
 

@@ -77,6 +77,16 @@ class RunReader(Protocol):
     def list(self, limit: int, job: str | None, state: str | None) -> Sequence[Mapping[str, Any]]: ...
 
 
+class Overrides(Protocol):
+    """What an operator may set over the files."""
+
+    def list(self) -> Sequence[Mapping[str, Any]]: ...
+
+    def put(self, key: str, value: str | None, *, actor: str) -> Mapping[str, Any]:
+        """Set, or clear with None. Raises NotFound and BadRequest."""
+        ...
+
+
 class Readiness(Protocol):
     """Says whether the service can do its work."""
 

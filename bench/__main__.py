@@ -1,0 +1,23 @@
+"""`python -m bench [contract|cloud|engine|service ...]`: every row with its bar; exit status 1 when one is missed."""
+
+import sys
+from collections.abc import Callable, Iterable
+
+import uvloop
+
+from bench import cloud, contract, engine, service
+from bench.rows import Row, print_rows
+
+PARTS: dict[str, Callable[[], Iterable[Row]]] = {
+    "contract": contract.rows,
+    "cloud": cloud.rows,
+    "engine": lambda: uvloop.run(engine.rows()),
+    "service": service.rows,
+}
+
+if __name__ == "__main__":
+    missed = 0
+    for name in sys.argv[1:] or PARTS:
+        print(f"\n{name}", flush=True)
+        missed += print_rows(PARTS[name]())
+    sys.exit(missed > 0)

@@ -18,6 +18,7 @@ demo: env ## run the main job to its end over USERS users (10000), and check the
 	@$(BIN)/python -m governance.demo --users $(USERS) $(ARGS)
 
 dev: env ## keep service, queue server and schedules running; Ctrl-C stops them
+	@$(BIN)/python -m governance.seed --users $(USERS) --if-empty
 	@$(BIN)/headrace dev $(ARGS)
 
 test: env ## run all tests

@@ -20,7 +20,7 @@ import grpc
 import psutil
 
 from bench.http2 import GrpcLoad
-from bench.rows import Row
+from bench.rows import Row, print_rows
 from headrace.cloud import messages
 
 QUEUE = "projects/bench/locations/here/queues/work"
@@ -145,13 +145,5 @@ def _cpu(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-def main() -> None:
-    """Print the rows; a row that misses its bar is marked."""
-    for row in rows():
-        bar = "" if row.bar is None else f"{'>=' if row.at_least else '<='} {row.bar:,.2f}"
-        verdict = {None: "", True: "ok", False: "MISSED"}[row.met]
-        print(f"{row.name:40} {row.figure:12,.2f} {row.unit:4} {bar:14} {verdict:6} {row.note}")
-
-
 if __name__ == "__main__":
-    main()
+    print_rows(rows())

@@ -22,7 +22,7 @@ from openapi_core import Config, OpenAPI
 from openapi_core.contrib.flask.decorators import FlaskOpenAPIViewDecorator
 from werkzeug.test import EnvironBuilder
 
-from bench.rows import Row
+from bench.rows import Row, print_rows
 from headrace.contract.document import read_document
 from headrace.contract.operations import Contract
 from headrace.contract.reading import read_operations
@@ -58,7 +58,7 @@ def work(_batch: object, backfill: bool = False) -> None:
     raise AssertionError(backfill)
 
 
-def measure() -> list[Row]:
+def rows() -> list[Row]:
     """The rows of this bench."""
     with tempfile.TemporaryDirectory() as folder:
         contract = _contract(Path(folder), "")
@@ -184,5 +184,4 @@ def _wait_for_answer(port: int, until: float) -> None:
 
 
 if __name__ == "__main__":
-    for row in measure():
-        print(f"{row.name:50} {row.figure:10.2f} {row.unit}  bar {row.bar}  {row.note}")
+    print_rows(rows())

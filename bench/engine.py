@@ -21,7 +21,7 @@ from urllib.request import urlopen
 import psutil
 import uvloop
 
-from bench.rows import Row
+from bench.rows import Row, print_rows
 from bench.sink import sink
 from headrace.clock import SystemClock
 from headrace.engine.address import parse_address
@@ -248,10 +248,7 @@ def main() -> None:
     """Print the rows; a row that misses its bar is marked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--pending", type=int, default=300_000, help="tasks that wait in the claim row")
-    for row in uvloop.run(rows(parser.parse_args().pending)):
-        bar = "" if row.bar is None else f"{'>=' if row.at_least else '<='} {row.bar:,.2f}"
-        verdict = {None: "", True: "ok", False: "MISSED"}[row.met]
-        print(f"{row.name:52} {row.figure:12,.2f} {row.unit:8} {bar:14} {verdict:6} {row.note}")
+    print_rows(uvloop.run(rows(parser.parse_args().pending)))
 
 
 if __name__ == "__main__":

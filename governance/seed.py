@@ -7,10 +7,12 @@ after `at`, so a job that runs then has one right result.
 `python -m governance.seed --users N --seed N --database-url URL`
 """
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from random import Random
 
 import click
@@ -41,6 +43,7 @@ from governance.tables import (
     user_tiers,
     users,
 )
+from headrace.config.settings import load_settings
 from headrace.database import Database
 from headrace.errors import StartError
 
@@ -184,13 +187,25 @@ def _write_projects(
 @click.command()
 @click.option("--users", "count", type=click.IntRange(min=0), default=10_000, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="The same number makes the same users.")
-@click.option("--database-url", envvar="HEADRACE_DATABASE_URL", required=True, help="SQLAlchemy URL of the database.")
-def main(count: int, seed: int, database_url: str) -> None:
+@click.option("--database-url", envvar="HEADRACE_DATABASE_URL", help="SQLAlchemy URL.  [default: the service's own]")
+@click.option("--if-empty", is_flag=True, help="Do nothing where there are users already.")
+def main(count: int, seed: int, database_url: str | None, if_empty: bool) -> None:
     """Fill a new database with users, modules, tiers, projects and grants."""
     started = time.monotonic()
+    if database_url is None:
+        settings = load_settings(os.environ, folder=Path(__file__).parent.parent)
+        settings.data.mkdir(parents=True, exist_ok=True)
+        database_url = settings.database_url
     with open_database(database_url) as database:
+        if if_empty and _has_users(database):
+            return
         fill(database, count, seed=seed, at=start_of_day(time.time()))
     click.echo(f"seed: {count} users in {time.monotonic() - started:.1f} s")
+
+
+def _has_users(database: Database) -> bool:
+    with database.read() as connection:
+        return connection.execute(select(users.c.id).limit(1)).first() is not None
 
 
 def start_of_day(now: float) -> float:

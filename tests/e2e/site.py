@@ -54,16 +54,24 @@ queue:
 _SCHEDULES = f"cron: [{{url: {JOB}, schedule: 1st monday of january 05:00}}]\n"
 
 
-def copy_application(folder: Path, *, batch_size: int = 50, rate: int = 500, retry: str = "{}") -> Path:
-    """The reference application's files in `folder`, with short limits, and queues for tests; its code stays."""
+def copy_application(folder: Path) -> Path:
+    """The reference application, files and code, in `folder`."""
     folder.mkdir()
-    contract = yaml.safe_load((ROOT / "openapi.yaml").read_text())
+    for name in ("openapi.yaml", "queue.yaml", "cron.yaml"):
+        shutil.copy(ROOT / name, folder)
+    for package in ("api", "handlers", "governance"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+def copy_for_faults(folder: Path, *, batch_size: int = 50, rate: int = 500, retry: str = "{}") -> Path:
+    """The same with a short time limit, queues for tests, and no schedule that fires: tests sweep themselves."""
+    copy_application(folder)
+    contract = yaml.safe_load((folder / "openapi.yaml").read_text())
     contract["paths"][HANDLER]["post"]["x-task"] |= {"batch-size": batch_size, "time-limit": "1s"}
     (folder / "openapi.yaml").write_text(yaml.safe_dump(contract, sort_keys=False))
     (folder / "queue.yaml").write_text(_QUEUES.format(rate=rate, retry=retry))
     (folder / "cron.yaml").write_text(_SCHEDULES)
-    for package in ("api", "handlers", "governance"):
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
@@ -140,9 +148,7 @@ class Site:
     def queues(self) -> tasks_v2.CloudTasksClient:
         """Google's own client on the queue server."""
         assert self.address.queue_server is not None
-        channel = grpc.insecure_channel(
-            self.address.queue_server, options=[("grpc.max_reconnect_backoff_ms", 500)]
-        )
+        channel = grpc.insecure_channel(self.address.queue_server, options=[("grpc.max_reconnect_backoff_ms", 500)])
         return tasks_v2.CloudTasksClient(transport=CloudTasksGrpcTransport(channel=channel))
 
     def close(self) -> None:
@@ -226,6 +232,10 @@ class Site:
         )
         with self.database.read() as connection:
             return bool(connection.execute(statement).scalar_one())
+
+    def is_under_way(self) -> bool:
+        """Whether the run is split to its end, and some of its batches are done."""
+        return not self.is_in_split() and self.done() >= 20
 
     def payloads(self) -> list[str]:
         """The payload of each batch of the newest run, as JSON, in the order of their numbers."""

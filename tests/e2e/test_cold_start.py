@@ -1,7 +1,6 @@
 """The service's process by itself."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +9,8 @@ from headrace.local.processes import Parts
 from headrace.local.service import ServiceClient
 from tests.e2e.site import copy_application, free_ports
 
-GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "python:headrace.service.gunicorn_conf", "headrace.service:create_app()"]
+GUNICORN = [sys.executable, "-m", "gunicorn", "--config", "python:headrace.service.gunicorn_conf"]
+SERVICE = [*GUNICORN, "headrace.service:create_app()"]
 
 
 def test_a_service_without_a_queue_server_is_ready(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_a_service_without_a_queue_server_is_ready(tmp_path: Path) -> None:
     }
     with Parts(tmp_path) as parts:
         parts.run("upgrade", [sys.executable, "-m", "headrace", "database", "upgrade"], environment, application)
-        service = parts.start("service", GUNICORN, environment, application)
+        service = parts.start("service", SERVICE, environment, application)
         client = ServiceClient(Address(f"http://127.0.0.1:{port}"))
         parts.wait_for("The service", client.is_ready, 30)
         assert client.get("/readyz") == {"status": "ready", "reason": None}

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.site import JOB, QUEUE, WAIT, copy_application, fill, free_ports, kill
+from tests.e2e.site import JOB, QUEUE, WAIT, copy_application, fill, free_ports, kill, wait_until
 
 HEADRACE = [sys.executable, "-m", "headrace"]
 
@@ -49,7 +50,13 @@ class Dev:
         return ended.stdout
 
     def parts(self) -> list[psutil.Process]:
+        """All that it has started, and what these have started."""
         return processes_of(self.application)
+
+    def part(self, word: str) -> psutil.Process:
+        """The one that it has started itself with `word` on its command line."""
+        (found,) = [each for each in self.parts() if each.ppid() == self.process.pid and word in each.cmdline()]
+        return found
 
 
 def processes_of(application: Path) -> list[psutil.Process]:
@@ -95,6 +102,12 @@ def run_dev(application: Path) -> Iterator[Dev]:
 @pytest.fixture
 def application(tmp_path: Path) -> Path:
     return copy_application(tmp_path / "application")
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield taken.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -161,21 +174,26 @@ def test_ctrl_c_stops_everything(application: Path) -> None:
 
 def test_a_second_ctrl_c_leaves_nothing_behind(application: Path) -> None:
     with run_dev(application) as dev:
-        (master,) = [each for each in dev.parts() if each.ppid() == dev.process.pid and "gunicorn" in str(each.cmdline())]
-        master.suspend()
+        service = dev.part("gunicorn")
+        service.suspend()
         dev.process.send_signal(signal.SIGINT)
-        (server,) = [each for each in dev.parts() if "emulator" in each.cmdline()]
-        assert server.is_running()
+        wait_until("The word to stop", lambda: is_told_to_stop(service))
         dev.process.send_signal(signal.SIGINT)
         dev.process.wait(15)
         assert dev.parts() == []
 
 
+def is_told_to_stop(process: psutil.Process) -> bool:
+    """Whether SIGTERM waits for a process that is suspended (proc(5): ShdPnd)."""
+    found = re.search(r"^ShdPnd:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return bool(int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 @pytest.mark.parametrize(("word", "name"), [("emulator", "queue server"), ("gunicorn", "service")])
 def test_the_death_of_a_part_stops_the_rest_and_is_told(application: Path, word: str, name: str) -> None:
     with run_dev(application) as dev:
-        (part,) = [each for each in dev.parts() if each.ppid() == dev.process.pid and word in each.cmdline()]
-        kill(part)
+        kill(dev.part(word))
         assert dev.process.wait(15) == 1
         assert dev.process.stdout is not None
         assert f"The {name} was killed by SIGKILL" in dev.process.stdout.read()
@@ -205,22 +223,16 @@ def test_a_taken_port_is_named(application: Path, taken_port: int, option: str) 
     assert "give another port" in line
 
 
-@pytest.fixture
-def taken_port() -> Iterator[int]:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        yield taken.getsockname()[1]
-
-
 def test_a_data_folder_that_another_queue_server_holds_is_named_with_the_holder(application: Path) -> None:
     data = application / ".headrace" / "queue-server"
     command = [*HEADRACE, "emulator", "--grpc-port=0", "--rest-port=0", f"--data={data}", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert json.loads(holder.stdout.readline())["pid"] == holder.pid
-        line = refusal(application)
-        holder.terminate()
+        try:
+            assert holder.stdout is not None
+            assert json.loads(holder.stdout.readline())["pid"] == holder.pid
+            line = refusal(application)
+        finally:
+            holder.terminate()
     assert str(data) in line
     assert f"process with id {holder.pid}" in line
     assert "Stop that process" in line
@@ -228,7 +240,7 @@ def test_a_data_folder_that_another_queue_server_holds_is_named_with_the_holder(
 
 def test_a_data_folder_that_cannot_be_written_is_named(application: Path) -> None:
     (application / "file").touch()
-    line = refusal(application, f"--data={application / 'file'}")
+    line = refusal(application, f"--data={application / 'file' / 'data'}")
     assert str(application / "file") in line
     assert "--data" in line
 

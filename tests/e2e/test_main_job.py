@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import shutil
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,11 +21,10 @@ from headrace.engine.store.sqlite import SqliteStore
 from tests.e2e.site import (
     HANDLER,
     JOB,
-    LOCATION,
     QUEUE,
     ROOT,
     Site,
-    copy_application,
+    copy_for_faults,
     kill,
     queue_path,
     run_site,
@@ -95,7 +92,7 @@ def add_vendor_job(application: Path) -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """10,000 users."""
-    application = copy_application(tmp_path_factory.mktemp("main") / "application")
+    application = copy_for_faults(tmp_path_factory.mktemp("main") / "application")
     add_vendor_job(application)
     with run_site(application, users=10_000) as running:
         yield running
@@ -146,8 +143,10 @@ def changed_users(site: Site) -> int:
 
 def counts(site: Site) -> tuple[int, int, int]:
     """Runs, batches, rows written by jobs."""
-    return site.ask(lambda connection: connection.scalar(select(func.count()).select_from(runs))), site.count(), (
-        changed_users(site)
+    return (
+        site.ask(lambda connection: connection.scalar(select(func.count()).select_from(runs))),
+        site.count(),
+        (changed_users(site)),
     )
 
 
@@ -278,7 +277,7 @@ async def _bring_forward(folder: Path) -> None:
 
 def test_two_workers_on_one_postgresql_share_a_run_and_one_may_die(tmp_path: Path, postgresql_url: str) -> None:
     retry = "{min_backoff_seconds: 0.1, max_backoff_seconds: 0.5}"
-    application = copy_application(tmp_path / "application", batch_size=10, rate=200, retry=retry)
+    application = copy_for_faults(tmp_path / "application", batch_size=10, rate=200, retry=retry)
     variables = {"WEB_CONCURRENCY": "2"}
     with run_site(application, users=2_000, database_url=postgresql_url, variables=variables) as site:
         wait_until("Two workers", lambda: len(site.workers()) == 2)

@@ -59,9 +59,7 @@ class Serving:
 
     def run(self, command: str) -> str:
         """Run a line of the README against this service and its data."""
-        command = command.replace(ADDRESS, self.service.address.service).replace(
-            "sqlite:///.headrace/", f"sqlite:///{self.data}/"
-        )
+        command = command.replace(ADDRESS, self.service.address.service)
         return execute(command, self.folder, HEADRACE_DATA=str(self.data))
 
     def watch(self, run_id: str) -> None:
@@ -81,11 +79,17 @@ def free_ports(count: int) -> list[int]:
 def serving(command: str, folder: Path, data: Path) -> Iterator[Serving]:
     """Run a dev command of the README on free ports until the block ends; then Ctrl-C."""
     service, grpc, rest = free_ports(3)
-    options = f"--port {service} --grpc-port {grpc} --rest-port {rest} --data {data}"
-    line = f"{MAKE} dev ARGS='{options}'" if command == "make dev" else f"{command} {options}"
+    options = f"--port {service} --grpc-port {grpc} --rest-port {rest}"
+    line = f"{MAKE} dev USERS=500 ARGS='{options}'" if command == "make dev" else f"{command} {options}"
     arguments = shlex.split(line.replace(".venv/bin/", f"{BIN}/"))
     with subprocess.Popen(
-        arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        arguments,
+        cwd=folder,
+        env={**os.environ, "HEADRACE_DATA": str(data)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stdout is not None
         printed = []
@@ -119,10 +123,10 @@ def test_make_test_runs_pytest() -> None:
 
 def test_make_dev_serves_the_reference_application_and_curl_starts_its_job(tmp_path: Path) -> None:
     assert "`make dev`" in (ROOT / "README.md").read_text()
-    seed, curl, runs = block("Try it", "sh", 1).commands
+    curl, runs = block("Try it", "sh", 1).commands
     with serving("make dev", ROOT, tmp_path) as application:
         assert f"{application.service.address.service}/v1/cron/synchronizeUserAccess" in application.printed
-        assert "seed: 500 users" in application.run(seed)
+        assert "seed: 500 users" in application.printed
         assert application.run(curl) == ""
         (started,) = application.service.list_runs(limit=5, job="api.access.synchronize_user_access")
         application.watch(started["run_id"])

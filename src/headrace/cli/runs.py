@@ -59,9 +59,7 @@ def list_runs(limit: int, job: str | None, state: str | None, folder: Path, as_j
     for run in runs:
         tasks = f"{run['tasks']['done']:,} of {run['tasks']['total']:,}"
         progress = f"{run['progress']:.0%}"
-        table.add_row(
-            run["run_id"], run["job"], run["state"], f"{run['items']:,}", tasks, progress, run["started_at"]
-        )
+        table.add_row(run["run_id"], run["job"], run["state"], f"{run['items']:,}", tasks, progress, run["started_at"])
     Console().print(table)
 
 

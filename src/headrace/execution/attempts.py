@@ -121,9 +121,8 @@ class BatchExecutor:
     def _reap(self, connection: Connection, batch_id: int, now: int) -> bool:
         """End the attempt whose lease is over, so that this delivery may begin the next."""
         lease = batch_rows.expired_lease(connection, batch_id, now=now)
-        if lease is None:
+        if lease is None or not batch_rows.end_attempt(connection, lease, outcome=Outcome.LOST, now=now, check_at=now):
             return False
-        batch_rows.end_attempt(connection, lease, outcome=Outcome.LOST, now=now, check_at=now)
         run_rows.count_batch(connection, lease.step_id, attempts=1)
         return True
 

@@ -47,9 +47,10 @@ class Sweeps:
             with self.database.write() as connection:
                 leases = batch_rows.expired_leases(connection, now=now, limit=_PAGE)
                 for lease in leases:
-                    batch_rows.end_attempt(connection, lease, outcome=Outcome.LOST, now=now, check_at=now)
-                    run_rows.count_batch(connection, lease.step_id, attempts=1)
-            reaped += len(leases)
+                    # One whose attempt ended meanwhile after all was counted there.
+                    if batch_rows.end_attempt(connection, lease, outcome=Outcome.LOST, now=now, check_at=now):
+                        run_rows.count_batch(connection, lease.step_id, attempts=1)
+                        reaped += 1
             if len(leases) < _PAGE:
                 break
         return {"reaped": reaped}

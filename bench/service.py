@@ -27,6 +27,8 @@ QUEUES = ("a", "b", "c", "d")
 ENDED = ("completed", "failed")
 POLL = 0.05
 BATCHES = 2_500
+# Two processes for two cores: threads of one share an interpreter.
+WORKERS = {"WEB_CONCURRENCY": "2", "HEADRACE_THREADS": "6", "HEADRACE_STRICT": "false"}
 SPLIT_IDS = 1_000_000
 USERS = 100_000
 
@@ -78,7 +80,7 @@ def rows(*, users: int = USERS) -> Iterator[Row]:
 
 def noop_rows(folder: Path) -> Iterator[Row]:
     """Batches that do nothing, pushed and durably completed."""
-    variables = {"HEADRACE_BENCH_ITEMS": str(BATCHES), "HEADRACE_STRICT": "false"}
+    variables = {"HEADRACE_BENCH_ITEMS": str(BATCHES), **WORKERS}
     with running(Stack(APPLICATION, folder, variables=variables)) as stack:
         started, cpu = time.perf_counter(), stack.cpu()
         with ThreadPoolExecutor(len(QUEUES)) as callers:
@@ -133,7 +135,7 @@ def main_job_rows(folder: Path, users: int) -> Iterator[Row]:
         seed.fill(database, users, seed=1, at=at)
         with database.write() as connection:
             verify.remember(connection)
-        variables = {"HEADRACE_DATABASE_URL": url, "HEADRACE_STRICT": "false"}
+        variables = {"HEADRACE_DATABASE_URL": url, **WORKERS}
         with running(Stack(ROOT, folder, "demo", variables=variables)) as stack:
             started = time.perf_counter()
             run_id = stack.client.call_cron("/v1/cron/synchronizeUserAccess")["run_id"]

@@ -6,5 +6,5 @@ from headrace import Batch
 
 def synchronize_user_access(batch: Batch) -> None:
     """Recompute the tiers of the users in the batch, in one transaction."""
-    with batch.transaction() as connection:
+    with batch.transaction(completes=True) as connection:
         synchronize(connection, batch.items, at=batch.now)

@@ -6,5 +6,5 @@ from headrace import Batch
 
 def audit_project_access(batch: Batch) -> None:
     """Open and close the findings of the users in the batch, in one transaction."""
-    with batch.transaction() as connection:
+    with batch.transaction(completes=True) as connection:
         audit(connection, batch.items, at=batch.now)

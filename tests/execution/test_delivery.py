@@ -241,3 +241,46 @@ def test_a_handlers_context_tells_its_limits_and_delivery(
     application.on_work = look
     instance.deliver(only_push(queue), [1, 2, 3])
     assert seen == [(run_id, 1, 6.0, "work", [1, 2, 3])]
+
+
+def test_work_and_completion_in_one_transaction_cannot_part(
+    instance: Instance, application: Numbers, queue: QueueInMemory, run_id: str, database: Database
+) -> None:
+    """The handler fails once inside, so neither is kept; and once behind the commit, so both are."""
+    failures = [True, False]
+
+    def work(batch: Batch) -> None:
+        with batch.transaction(completes=True) as connection:
+            connection.execute(text("INSERT INTO written (number, run) VALUES (1, '')"))
+            if failures.pop(0):
+                raise ValueError("inside")
+        raise ValueError("behind")
+
+    object.__setattr__(instance.handler, "function", work)
+    push = only_push(queue)
+    with pytest.raises(ValueError, match="inside"):
+        instance.deliver(push, [1, 2, 3])
+    assert (written(database), instance.show(run_id)["state"]) == ([], "running")
+    with pytest.raises(ValueError, match="behind"):
+        instance.deliver(push, [1, 2, 3])
+    assert (written(database), instance.show(run_id)["state"]) == ([1], "completed")
+    instance.deliver(push, [1, 2, 3])
+    shown = instance.show(run_id)
+    assert (written(database), shown["attempts"], shown["items_done"]) == ([1], 2, 3)
+
+
+def test_a_completing_transaction_of_a_lost_lease_keeps_nothing(
+    instance: Instance, application: Numbers, queue: QueueInMemory, run_id: str, clock: ManualClock, database: Database
+) -> None:
+    def work(batch: Batch) -> None:
+        if batch.attempt == 1:
+            clock.advance(26)
+            instance.deliver(only_push(queue), [1, 2, 3])
+        with batch.transaction(completes=True) as connection:
+            connection.execute(text("INSERT INTO written (number, run) VALUES (1, '')"))
+
+    object.__setattr__(instance.handler, "function", work)
+    with pytest.raises(LostLease):
+        instance.deliver(only_push(queue), [1, 2, 3])
+    assert written(database) == [1]
+    assert instance.show(run_id)["state"] == "completed"

@@ -1,7 +1,7 @@
 """How the service reads and writes its database.
 
-SQLite: WAL, `BEGIN IMMEDIATE` for writes, a busy time-out of 30 s; the writers of one process queue at a lock
-instead of polling the file's. PostgreSQL: READ COMMITTED; a write locks the rows that it updates.
+SQLite: WAL, `BEGIN IMMEDIATE` for writes, a busy time-out of 30 s; writers queue at a lock instead of polling the
+file's. PostgreSQL: READ COMMITTED; a write locks the rows that it updates.
 """
 
 import sqlite3
@@ -10,12 +10,15 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import Pool, StaticPool
 
+from headrace.database.writers import WriterLock
 from headrace.errors import StartError
 
 BUSY_TIMEOUT_MS = 30_000
@@ -46,7 +49,9 @@ class Database:
     def __init__(self, url: str, *, connections: int = 20) -> None:
         self.engine = _create_engine(url, connections)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        self._writer = threading.Lock()
+        self._writer = WriterLock(_lock_file(self.engine))
+        # One connection writes: another one's commit would make it forget the pages that it knows.
+        self._writing = _create_engine(url, connections, poolclass=StaticPool) if self.is_sqlite else self.engine
         self._thread = threading.local()
         self._waiting: deque[_Change] = deque()
 
@@ -73,7 +78,7 @@ class Database:
         self._thread.writes = True
         calls: list[Callable[[], object]] = []
         try:
-            with self._writer if self.is_sqlite else nullcontext(), self.engine.connect() as connection:
+            with self._writer if self.is_sqlite else nullcontext(), self._writing.connect() as connection:
                 connection.info[_AFTER_COMMIT] = calls
                 try:
                     with connection.begin():
@@ -116,7 +121,10 @@ class Database:
 
     def close(self) -> None:
         """Close the pool's connections."""
+        with self._writer if self.is_sqlite else nullcontext():
+            self._writing.dispose()
         self.engine.dispose()
+        self._writer.close()
 
     def _commit_waiting(self) -> None:
         """Commit all changes that wait, unless a writer is at work: it calls this again when it has finished."""
@@ -140,7 +148,7 @@ class Database:
             change.ended.release()
 
     def _commit(self, changes: list["_Change"]) -> None:
-        with self.engine.connect() as connection, connection.begin():
+        with self._writing.connect() as connection, connection.begin():
             self._begin_write(connection, durable=any(change.durable for change in changes))
             results = [change.make(connection) for change in changes]
         for change, result in zip(changes, results, strict=True):
@@ -154,6 +162,12 @@ class Database:
             connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
 
+def _lock_file(engine: Engine) -> Path | None:
+    database = engine.url.database
+    on_disk = engine.dialect.name == "sqlite" and database and database != ":memory:"
+    return Path(f"{database}-writers") if on_disk else None
+
+
 def _begin(connection: Connection, *statements: str) -> None:
     # BEGIN goes past SQLAlchemy: an event of its engine would cost more than the statements do.
     driver: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
@@ -164,10 +178,12 @@ def _begin(connection: Connection, *statements: str) -> None:
         raise OperationalError(statements[-1], None, error) from error
 
 
-def _create_engine(url: str, connections: int) -> Engine:
+def _create_engine(url: str, connections: int, poolclass: type[Pool] | None = None) -> Engine:
     try:
         parsed = make_url(url)
-        options: dict[str, Any] = {"pool_size": connections, "max_overflow": connections}
+        options: dict[str, Any] = {"poolclass": poolclass}
+        if poolclass is None:
+            options |= {"pool_size": connections, "max_overflow": connections}
         if parsed.get_backend_name() == "sqlite":
             options["connect_args"] = {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}
             # Every use ends its own transaction.

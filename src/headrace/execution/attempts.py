@@ -17,7 +17,7 @@ from headrace.database.states import BatchState, Outcome
 from headrace.errors import Conflict, Gone, LostLease
 from headrace.execution.batch import Batch
 from headrace.execution.delivery import Delivery
-from headrace.runs.fanin import end_if_complete
+from headrace.execution.ending import end_attempt
 from headrace.runs.names import name_task, parse_task_name
 from headrace.runs.policy import RunPolicy
 from headrace.runs.pushing import open_sealed
@@ -156,33 +156,24 @@ class BatchExecutor:
                 deadline=started + operation.task.time_limit,
             )
             operation.function(batch, **parameters)
+            if not batch.completed and not self._end(lease, Outcome.DONE):
+                raise LostLease(f"Batch {lease.number} of run {lease.run_id} is another attempt's now.")
         except LostLease:
             raise
         except Exception as error:
             # A boundary: whatever the handler raised is kept on the attempt, and goes on to the answer.
             self._end(lease, Outcome.FAILED, f"{type(error).__name__}: {error}"[:ERROR_KEPT])
             raise
-        else:
-            if not self._end(lease, Outcome.DONE):
-                raise LostLease(f"Batch {lease.number} of run {lease.run_id} is another attempt's now.")
         finally:
             with self._lock:
                 self._held.pop(lease.batch_id, None)
 
     def _end(self, lease: Lease, outcome: Outcome, error: str = "") -> bool:
         now = self._now()
-        done = outcome is Outcome.DONE
         check_at = now + int(self.policy.overdue * 1000)
-
-        def end(connection: Connection) -> bool:
-            if not batch_rows.end_attempt(connection, lease, outcome=outcome, now=now, check_at=check_at, error=error):
-                return False
-            items_done = lease.item_count if done else 0
-            if run_rows.count_batch(connection, lease.step_id, done=int(done), items_done=items_done, attempts=1):
-                end_if_complete(connection, lease.step_id, now=now)
-            return True
-
-        return self.database.write_together(end)
+        return self.database.write_together(
+            lambda connection: end_attempt(connection, lease, outcome, now=now, check_at=check_at, error=error)
+        )
 
     def _now(self) -> int:
         return int(self.clock.now() * 1000)

@@ -21,8 +21,8 @@ dev: env ## keep service, queue server and schedules running; Ctrl-C stops them
 	@$(BIN)/python -m governance.seed --users $(USERS) --if-empty
 	@$(BIN)/headrace dev $(ARGS)
 
-test: env ## run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: env ## run all tests, on two cores
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: env ## linters, formatting, types, direction of imports
 	@$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from sqlalchemy import text
@@ -16,6 +17,10 @@ from headrace.clock import ManualClock
 from headrace.database import Database, migration
 from tests.instance import Instance, Numbers
 from tests.queue_in_memory import QueueInMemory
+
+# How long an example takes says more of the machine's load than of the code.
+hypothesis.settings.register_profile("headrace", deadline=None)
+hypothesis.settings.load_profile("headrace")
 
 
 @pytest.fixture(scope="session")

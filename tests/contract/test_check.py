@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from headrace.cli.check import command
+from headrace.cli import main
 from headrace.contract import Guard, Kind
 from headrace.contract.check import check_application, examine, load_contract
 from headrace.errors import ContractError, Fault, Level
@@ -354,7 +354,7 @@ def test_the_command_prints_faults_with_their_places_and_exits_1(files: Files) -
     files.edit("openapi.yaml", "queue: usersQueue", "queue: userQueue")
     line = files.line_of("openapi.yaml", "queue: userQueue")
 
-    result = CliRunner().invoke(command, [str(files.folder)])
+    result = CliRunner().invoke(main, ["check", str(files.folder)])
 
     assert result.exit_code == 1
     assert f"openapi.yaml:{line}:16: error: The queue userQueue" in result.output
@@ -362,7 +362,7 @@ def test_the_command_prints_faults_with_their_places_and_exits_1(files: Files) -
 
 
 def test_the_command_exits_0_when_there_are_warnings_alone(files: Files) -> None:
-    result = CliRunner().invoke(command, [str(files.folder)])
+    result = CliRunner().invoke(main, ["check", str(files.folder)])
 
     assert result.exit_code == 0
     assert "all fits together" in result.output
@@ -371,7 +371,7 @@ def test_the_command_exits_0_when_there_are_warnings_alone(files: Files) -> None
 def test_the_command_writes_json(files: Files) -> None:
     files.edit("openapi.yaml", "queue: usersQueue", "queue: userQueue")
 
-    result = CliRunner().invoke(command, [str(files.folder), "--json"])
+    result = CliRunner().invoke(main, ["check", str(files.folder), "--json"])
 
     rows = json.loads(result.output)
     (row,) = [row for row in rows if row["level"] == "error"]
@@ -382,5 +382,5 @@ def test_the_command_writes_json(files: Files) -> None:
 def test_the_command_checks_the_overlay_of_an_environment(files: Files) -> None:
     (files.folder / "queue.staging.yaml").write_text("queue: [{name: nowhere, rate: 1/s}]\n")
 
-    assert CliRunner().invoke(command, [str(files.folder), "--env", "staging"]).exit_code == 1
-    assert CliRunner().invoke(command, [str(files.folder)]).exit_code == 0
+    assert CliRunner().invoke(main, ["check", str(files.folder), "--env", "staging"]).exit_code == 1
+    assert CliRunner().invoke(main, ["check", str(files.folder)]).exit_code == 0

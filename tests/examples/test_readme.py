@@ -25,7 +25,7 @@ ADDRESS = "http://127.0.0.1:8080"
 READY = "Ctrl-C stops everything."
 FENCES = fences_of("README.md")
 # `env` counts as made: the tests run in an environment that is.
-MAKE = f"make -o env BIN={BIN}"
+MAKE = f"make --no-print-directory -o env BIN={BIN}"
 
 
 def block(heading: str, language: str, place: int = 0) -> Fence:

@@ -134,16 +134,13 @@ def test_a_second_call_changes_nothing_and_the_sql_check_agrees(database: Databa
 def test_the_number_of_statements_does_not_grow_with_the_batch(database: Database):
     seed.fill(database, 300, seed=1, at=NOW)
     statements: list[str] = []
-    event.listen(database.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
     with database.write() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+        synchronize(connection, range(1, 301), NOW)
+        assert len(statements) == 8
         statements.clear()
         synchronize(connection, range(1, 301), NOW)
-    assert len(statements) == 8
-    statements.clear()
-    with database.write() as connection:
-        statements.clear()
-        synchronize(connection, range(1, 301), NOW)
-    assert len(statements) == 4
+        assert len(statements) == 4
 
 
 @pytest.fixture(scope="module")

@@ -46,9 +46,8 @@ def command(folder: Path, port: int, grpc_port: int, rest_port: int, data: Path 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Parts(data) as parts:
-            address = stack.start(parts)
-            _print_guide(Console(), folder, address)
             try:
+                _print_guide(Console(), folder, stack.start(parts))
                 while True:
                     parts.check()
                     time.sleep(WATCH_EVERY)

@@ -6,9 +6,9 @@ SQLite lets a second writer poll, with pauses that grow; a lock in the kernel wa
 import fcntl
 import os
 import threading
+import weakref
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 
 class WriterLock:
@@ -20,7 +20,7 @@ class WriterLock:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._threads = threading.Lock()
-        self._file: IO[bytes] | None = None
+        self._file: int | None = None
         self._process = 0
 
     def acquire(self, blocking: bool = True) -> bool:
@@ -48,8 +48,8 @@ class WriterLock:
     def close(self) -> None:
         """Close the lock's file."""
         if self._file is not None:
-            self._file.close()
             self._file = None
+            self._closed()
 
     def _open(self, path: Path) -> None:
         # A file opened before a fork would be one lock for parent and child.
@@ -57,4 +57,5 @@ class WriterLock:
             self._process = os.getpid()
             # Where no file can be made, SQLite has more to say about it.
             with suppress(OSError):
-                self._file = path.open("ab")
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                self._closed = weakref.finalize(self, os.close, self._file)

@@ -56,6 +56,8 @@ class CloudTasksDriver:
         self._emulator_host = emulator_host
         self._monotonic = monotonic
         self._timeout = timeout
+        # What fails is tried again by the sweeps, not by the client while a request waits.
+        self._once: dict[str, Any] = {"timeout": timeout, "retry": None}
         self._known = _Known()
         self._one_by_one = False
 
@@ -84,7 +86,7 @@ class CloudTasksDriver:
             if self._known.until.get(queue, 0.0) > now:
                 return True
         try:
-            self._client.get_queue(name=self._parent + queue, timeout=self._timeout)
+            self._client.get_queue(name=self._parent + queue, **self._once)
         except self._errors.NotFound:
             return False
         except self._errors.GoogleAPIError:
@@ -131,7 +133,7 @@ class CloudTasksDriver:
             self._fill(request.requests.add(), queue, push)
         request = self._messages.BatchCreateTasksRequest.wrap(request)
         try:
-            operation = self._client.batch_create_tasks(request=request, timeout=self._timeout)
+            operation = self._client.batch_create_tasks(request=request, **self._once)
             if not operation.operation.done:
                 operation.exception(timeout=self._timeout)
         except self._errors.MethodNotImplemented:
@@ -157,7 +159,7 @@ class CloudTasksDriver:
         self._fill(request, queue, push)
         request = self._messages.CreateTaskRequest.wrap(request)
         try:
-            self._client.create_task(request=request, timeout=self._timeout)
+            self._client.create_task(request=request, **self._once)
         except self._errors.GoogleAPIError as error:
             return _failure(error)
         return _PUSHED
@@ -183,7 +185,7 @@ class CloudTasksDriver:
         request = {"parent": self._parent + queue, "page_size": 1_000}
         names: set[str] = set()
         try:
-            for page in self._client.list_tasks(request=request, timeout=self._timeout).pages:
+            for page in self._client.list_tasks(request=request, **self._once).pages:
                 names.update(task.name.rpartition("/")[2] for task in page.tasks)
                 if len(names) >= LISTED:
                     break
@@ -195,7 +197,7 @@ class CloudTasksDriver:
 
     def _exists(self, queue: str, name: str) -> bool:
         try:
-            self._client.get_task(name=f"{self._parent}{queue}/tasks/{name}", timeout=self._timeout)
+            self._client.get_task(name=f"{self._parent}{queue}/tasks/{name}", **self._once)
         except self._errors.NotFound:
             return False
         except self._errors.GoogleAPIError as error:

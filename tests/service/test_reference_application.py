@@ -1,5 +1,6 @@
 """The reference application behind its endpoints, with a queue in memory: what callers of the admin API see."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -26,15 +27,15 @@ def tasks() -> QueueInMemory:
 
 
 @pytest.fixture
-def client(tmp_path: Path, tasks: QueueInMemory) -> FlaskClient:
+def client(tmp_path: Path, tasks: QueueInMemory) -> Iterator[FlaskClient]:
     url = f"sqlite:///{tmp_path / 'application.db'}"
     with open_database(url) as database:
         seed.fill(database, 120, seed=1, at=1_800_000_000.0)
     database = Database(url)
     migration.upgrade(database)
-    database.close()
     settings = load_settings({"HEADRACE_DATABASE_URL": url, "HEADRACE_ADMIN_TOKEN": "secret"}, folder=ROOT)
-    return create_app(settings=settings, assemble=partial(assemble, driver=tasks)).test_client()
+    yield create_app(settings=settings, assemble=partial(assemble, database=database, driver=tasks)).test_client()
+    database.close()
 
 
 def test_a_batch_size_set_over_http_cuts_the_next_run(client: FlaskClient, tasks: QueueInMemory) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -52,7 +53,8 @@ def command(folder: Path, port: int, grpc_port: int, rest_port: int, data: Path 
                     parts.check()
                     time.sleep(WATCH_EVERY)
             finally:
-                (data / FILE).unlink(missing_ok=True)
+                with suppress(OSError):
+                    (data / FILE).unlink()
     except KeyboardInterrupt:
         click.echo("headrace dev: stopped")
     except (HeadraceError, OSError) as error:

@@ -26,9 +26,16 @@ from headrace.service.current import Service
 CONTINUATION = "headrace.service.continuation.continue_split"
 
 
-def assemble(settings: Settings, clock: Clock, contract: Contract, *, driver: Driver | None = None) -> Service:
-    """The service on its database and driver (Cloud Tasks, if none is given). Neither is asked anything yet."""
-    database = Database(settings.database_url)
+def assemble(
+    settings: Settings,
+    clock: Clock,
+    contract: Contract,
+    *,
+    database: Database | None = None,
+    driver: Driver | None = None,
+) -> Service:
+    """The service on the settings' database and on Cloud Tasks, where no other is given. Neither is asked yet."""
+    database = database or Database(settings.database_url)
     driver = driver or _cloud_tasks(settings)
     policy = RunPolicy(split_lease=settings.split_lease, overdue=settings.overdue, lease_margin=settings.lease_margin)
     relay = Relay(database, contract, driver, clock, policy, settings.service_url)

@@ -18,13 +18,12 @@ from bench.rows import Row, print_rows
 from governance import loop, seed, verify
 from governance.schema import open_database
 from headrace.local.processes import Parts
-from headrace.local.service import ServiceClient
+from headrace.local.service import ENDED, ServiceClient
 from headrace.local.stack import Stack
 
 APPLICATION = Path(__file__).parent / "application"
 ROOT = Path(__file__).parent.parent
 QUEUES = ("a", "b", "c", "d")
-ENDED = ("completed", "failed")
 POLL = 0.05
 BATCHES = 2_500
 # Two processes for two cores: threads of one share an interpreter.

@@ -26,7 +26,7 @@ from governance.schema import open_database
 from headrace.config import load_queue_file
 from headrace.errors import HeadraceError, StartError
 from headrace.local.processes import Parts
-from headrace.local.service import ServiceClient, ServiceError
+from headrace.local.service import ENDED, ServiceClient, ServiceError
 from headrace.local.stack import Stack
 
 APP = Path(__file__).resolve().parent.parent
@@ -35,7 +35,6 @@ SWEEPS = ("relay", "reap", "reconcile", "resume")
 OPERATION = "api.access.synchronize_user_access"
 QUEUE = "synchronizeAccessQueue"
 ENVIRONMENT = "demo"
-ENDED = ("completed", "failed", "skipped")
 POLL = 0.25
 LINE_EVERY = 2.0
 SILENCE = 60.0

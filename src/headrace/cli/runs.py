@@ -14,9 +14,8 @@ from rich.table import Table
 from headrace.config.settings import load_settings
 from headrace.errors import StartError
 from headrace.local.address import find_address
-from headrace.local.service import ServiceClient
+from headrace.local.service import ENDED, ServiceClient
 
-ENDED = ("completed", "failed", "skipped")
 POLL = 0.5
 _folder = click.option(
     "--app", "folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="The application's folder."

@@ -12,6 +12,8 @@ from headrace.local.address import Address
 
 CRON_HEADER = {"X-Appengine-Cron": "true"}
 LARGEST_ANSWER = 10_000_000
+ENDED = ("completed", "failed", "skipped")
+"""The states of a run that will not change any more, as the admin API words them."""
 
 
 class ServiceError(HeadraceError):

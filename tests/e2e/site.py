@@ -296,8 +296,11 @@ class Site:
 
 
 def kill(process: psutil.Process) -> None:
-    """SIGKILL, and wait until the process is gone."""
-    process.kill()
+    """SIGKILL, and wait until the process is gone. One that is gone already is fine."""
+    try:
+        process.kill()
+    except psutil.NoSuchProcess:
+        return
     process.wait(WAIT)
 
 

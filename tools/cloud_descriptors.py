@@ -1,22 +1,29 @@
-"""Write the descriptors that `headrace.cloud.messages` reads: Cloud Tasks v2 and the types it leans on.
+"""Write the descriptors that `headrace.cloud.descriptors` reads: the messages of Cloud Tasks v2, of Cloud
+Scheduler v1 and of the services that both share (IAM policies, locations, operations).
 
-    python tools/cloud_descriptors.py        rewrites src/headrace/cloud/tasks_v2.binpb
+    python tools/cloud_descriptors.py        rewrites src/headrace/cloud/descriptors.binpb
 
-The source is the installed google-cloud-tasks. Services and options are left out: they pull in google.api,
+The source are the installed google-cloud-tasks and google-cloud-scheduler. Services and options are left out: they pull in google.api,
 and no message needs them. One option stays: it is what makes a nested message a map.
 """
 
 from pathlib import Path
 
-from google.cloud import tasks_v2
+from google.cloud import scheduler_v1, tasks_v2
+from google.cloud.location import locations_pb2
+from google.iam.v1 import iam_policy_pb2
 from google.longrunning import operations_pb2
 from google.protobuf import descriptor_pb2, empty_pb2
 from google.protobuf.descriptor import FileDescriptor
 from google.rpc import error_details_pb2
 
-TARGET = Path(__file__).parent.parent / "src/headrace/cloud/tasks_v2.binpb"
+TARGET = Path(__file__).parent.parent / "src/headrace/cloud/descriptors.binpb"
 ROOTS = (
     tasks_v2.BatchCreateTasksRequest.pb().DESCRIPTOR.file,
+    tasks_v2.UpdateCmekConfigRequest.pb().DESCRIPTOR.file,
+    scheduler_v1.CreateJobRequest.pb().DESCRIPTOR.file,
+    iam_policy_pb2.DESCRIPTOR,
+    locations_pb2.DESCRIPTOR,
     operations_pb2.DESCRIPTOR,
     error_details_pb2.DESCRIPTOR,
     empty_pb2.DESCRIPTOR,

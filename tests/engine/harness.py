@@ -85,7 +85,7 @@ class World:
 
 def new_task(url: str, **changes: object) -> NewTask:
     fields: dict[str, object] = {"name": None, "schedule_at": None, "dispatch_deadline": 600.0}
-    target: dict[str, object] = {"method": "POST", "headers": (), "body": b"", "oidc": None}
+    target: dict[str, object] = {"method": "POST", "headers": (), "body": b"", "authorization": None}
     target |= {key: changes.pop(key) for key in list(changes) if key in target}
     return NewTask(target=HttpTarget(url, **target), **(fields | changes))  # type: ignore[arg-type]
 

@@ -85,7 +85,7 @@ async def test_a_push_without_an_answer_is_a_504_to_the_next_one() -> None:
 async def test_an_identity_token_goes_with_the_push_in_place_of_the_users_own() -> None:
     async with Sink() as sink, running() as world:
         queue = await world.queue()
-        await world.push(queue, sink.url, headers=(("authorization", "mine"),), oidc=OidcToken("me@x", "you"))
+        await world.push(queue, sink.url, headers=(("authorization", "mine"),), authorization=OidcToken("me@x", "you"))
         await world.push(queue, sink.url, headers=(("Authorization", "mine"),))
         requests = await sink.received(2)
         headers = [value for request in requests for name, value in request.headers.items() if name == "Authorization"]

@@ -6,10 +6,13 @@ others are recorded answers of the real service or quoted from it.
 
 from dataclasses import dataclass
 from enum import IntEnum
+from zoneinfo import ZoneInfo
 
-from headrace.cloud.messages import Help, Message, Status
+from headrace.cloud.descriptors import Help, Message, Status
 from headrace.errors import HeadraceError
 
+CALIFORNIA = ZoneInfo("America/Los_Angeles")
+"""The time zone of times in the real service's texts."""
 _REFERENCE = "https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues"
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
 from headrace.clock import Clock
-from headrace.engine.model import OidcToken
+from headrace.engine.model import Authorization, OidcToken
 from headrace.errors import StartError
 
 LIFETIME = 3600
@@ -77,8 +77,9 @@ class TokenIssuer:
         self._key_id = _thumbprint(self._public_numbers)
         self._cache: OrderedDict[OidcToken, tuple[float, str]] = OrderedDict()
 
-    def token(self, oidc: OidcToken) -> str:
+    def token(self, oidc: Authorization) -> str:
         """A signed ID token, good for at least half an hour from now."""
+        assert isinstance(oidc, OidcToken)
         now = self._clock.now()
         renew_at, token = self._cache.get(oidc, (0.0, ""))
         if now >= renew_at:

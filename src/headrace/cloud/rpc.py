@@ -1,20 +1,19 @@
-"""Cloud Tasks on the wire: a grpc.aio server without generated stubs."""
+"""Services on the wire: a grpc.aio server without generated stubs."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 
 from headrace.clock import Clock
-from headrace.cloud.errors import ApiError, Code, unimplemented
-from headrace.cloud.messages import Message
-from headrace.cloud.tasks import CloudTasks, Method
-from headrace.cloud.validation import check_rpc_deadline
+from headrace.cloud.descriptors import Message
+from headrace.cloud.errors import CALIFORNIA, ApiError, Code, invalid, unimplemented
+from headrace.cloud.services import Method, Service
 from headrace.engine.errors import StoreUnavailable
 from headrace.errors import StartError
 
-SERVICE = "google.cloud.tasks.v2.CloudTasks"
 MAX_REQUEST_BYTES = 32 << 20
 """Largest call taken. One task is at most 1 MiB; a batch of 100 large ones needs more than gRPC's 4 MiB."""
 
@@ -23,7 +22,7 @@ _STATUS_DETAILS = "grpc-status-details-bin"
 _Handler: TypeAlias = Callable[[Message, Any], Awaitable[Message]]
 
 
-def make_server(service: CloudTasks, clock: Clock, address: str) -> tuple[grpc.aio.Server, int]:
+def make_server(services: Sequence[Service], clock: Clock, address: str) -> tuple[grpc.aio.Server, int]:
     """A server bound to `address` (host:port, port 0 for any free one), not started, and its port.
 
     Raises StartError when the port is taken.
@@ -36,7 +35,7 @@ def make_server(service: CloudTasks, clock: Clock, address: str) -> tuple[grpc.a
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
     ]
     server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers((_Service(service, clock),))
+    server.add_generic_rpc_handlers((_Handlers(services, clock),))
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -45,12 +44,13 @@ def make_server(service: CloudTasks, clock: Clock, address: str) -> tuple[grpc.a
     return server, port
 
 
-class _Service(grpc.GenericRpcHandler):  # type: ignore[misc]
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Finds the handler of a call. A method of ours that is not built says so in words."""
 
-    def __init__(self, service: CloudTasks, clock: Clock) -> None:
+    def __init__(self, services: Sequence[Service], clock: Clock) -> None:
         self._handlers = {
-            f"/{SERVICE}/{name}": _unary(_serve(rpc.answer, clock), rpc.request_class.FromString)
+            f"/{service.name}/{name}": _unary(_serve(rpc.answer, clock), rpc.request_class.FromString)
+            for service in services
             for name, rpc in service.rpcs.items()
         }
 
@@ -72,7 +72,7 @@ def _serialize(answer: Message) -> bytes:
 def _serve(method: Method, clock: Clock) -> _Handler:
     async def handle(request: Message, context: Any) -> Message:
         try:
-            check_rpc_deadline(context.time_remaining(), clock)
+            _check_deadline(context.time_remaining(), clock)
             return await method(request)
         except ApiError as refusal:
             return await _abort(context, refusal)
@@ -80,6 +80,13 @@ def _serve(method: Method, clock: Clock) -> _Handler:
             return await _abort(context, ApiError(Code.UNAVAILABLE, str(error)))
 
     return handle
+
+
+def _check_deadline(remaining: float | None, clock: Clock) -> None:
+    """Refuse a call whose client waits longer than 30 s; `remaining` in seconds, None for one without end."""
+    if remaining is not None and remaining > 30:
+        until = datetime.fromtimestamp(clock.now() + remaining, CALIFORNIA).isoformat()
+        raise invalid(f"The request deadline is {until}. The deadline cannot be more than 30s in the future.")
 
 
 def _refuse(refusal: ApiError) -> _Handler:

@@ -14,10 +14,12 @@ from headrace.clock import Clock, SystemClock
 from headrace.cloud import rpc
 from headrace.cloud.files import make_cron_jobs, make_queues
 from headrace.cloud.oidc import TokenIssuer, load_key, make_key
+from headrace.cloud.queues import Queues
 from headrace.cloud.rest import RestApplication, RestServer
+from headrace.cloud.services import Service
 from headrace.cloud.settings import ServerSettings, Started
-from headrace.cloud.tasks import CloudTasks
-from headrace.cloud.validation import is_loopback
+from headrace.cloud.task_requests import is_loopback
+from headrace.cloud.tasks import Tasks
 from headrace.config import load_cron_file, load_queue_file
 from headrace.engine.engine import Engine
 from headrace.engine.http import Client
@@ -90,8 +92,8 @@ class QueueServer:
         rest_url = f"http://{_authority(host, listener.getsockname()[1])}"
         issuer = TokenIssuer(self._settings.issuer or rest_url, self._load_key(), self._clock)
         engine = Engine(self._store, self._clock, issuer, EngineSettings())
-        tasks = CloudTasks(engine, self._clock)
-        calls, grpc_port = rpc.make_server(tasks, self._clock, _authority(host, self._settings.grpc_port))
+        services = _make_services(engine, self._clock)
+        calls, grpc_port = rpc.make_server(services, self._clock, _authority(host, self._settings.grpc_port))
         stack.push_async_callback(calls.stop, None)
 
         await engine.start()
@@ -120,6 +122,10 @@ class QueueServer:
 
     def _load_key(self) -> RSAPrivateKey:
         return make_key() if self._settings.data is None else load_key(self._settings.data / "token-key.pem")
+
+
+def _make_services(engine: Engine, clock: Clock) -> list[Service]:
+    return [Service("google.cloud.tasks.v2.CloudTasks", {**Queues(engine).rpcs, **Tasks(engine, clock).rpcs})]
 
 
 def _check_host(host: str) -> None:

@@ -18,7 +18,7 @@ from headrace.engine.connection import Answer
 from headrace.engine.errors import PushFailed, StoreUnavailable
 from headrace.engine.http import Client
 from headrace.engine.lane import Lane
-from headrace.engine.model import EngineSettings, OidcToken, QueueState
+from headrace.engine.model import Authorization, EngineSettings, QueueState
 from headrace.engine.outcome import Failure, after_failure, retry_after
 from headrace.engine.store.interface import Done, Record, Store, StoredQueue
 from headrace.engine.target import compose, prepare, task_name
@@ -34,9 +34,9 @@ _STORE_RETRY = 1.0
 
 
 class TokenSource(Protocol):
-    """Gives the identity token of a push, signed and kept by the issuer."""
+    """Gives the identity or access token of a push, signed and kept by the issuer."""
 
-    def token(self, oidc: OidcToken) -> str: ...
+    def token(self, authorization: Authorization) -> str: ...
 
 
 class Delivery:
@@ -271,7 +271,7 @@ class Dispatcher:
         ended = partial(self._ended, delivery)
         try:
             prepared = prepare(record.target, lane.short_name)
-            token = None if prepared.oidc is None else self._tokens.token(prepared.oidc)
+            token = None if prepared.authorization is None else self._tokens.token(prepared.authorization)
         except HeadraceError as error:
             self._loop.call_soon(ended, PushFailed(error.message))
             return

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from headrace.clock import Clock
 from headrace.engine.dispatcher import Dispatcher, TokenSource
+from headrace.engine.encoding import decode_retry, decode_target, encode_retry, encode_target
 from headrace.engine.http import Client, raise_file_limit
 from headrace.engine.lane import Lane
 from headrace.engine.model import (
@@ -23,7 +24,7 @@ from headrace.engine.model import (
     Task,
 )
 from headrace.engine.store.interface import Record, Store, StoredQueue
-from headrace.engine.target import decode_target, encode_target, task_name
+from headrace.engine.target import task_name
 from headrace.engine.timer import Timer
 
 __all__ = ["Engine", "TokenSource"]
@@ -235,6 +236,7 @@ class Engine:
             dispatch_deadline=task.dispatch_deadline,
             target=encode_target(task.target),
             body=task.target.body,
+            retry=encode_retry(task.retry),
         )
 
     def _view(self, record: Record, queue: str) -> Task:
@@ -259,6 +261,7 @@ class Engine:
             first_attempt=None if first_at is None else Attempt(first_at, record.created_at, None, None, ""),
             last_attempt=last,
             previous_response=record.previous,
+            retry=decode_retry(record.retry),
         )
 
     def _missing(self, lane: Lane, name: str, missing: Missing) -> Missing:
@@ -296,4 +299,5 @@ def _new_task(record: Record, queue: str, task: NewTask) -> Task:
         first_attempt=None,
         last_attempt=None,
         previous_response=None,
+        retry=task.retry,
     )

@@ -7,6 +7,7 @@ resource name, `projects/P/locations/L/queues/Q`; a task's name is the last segm
 import ssl
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,65 @@ class QueueState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class OidcToken:
+    """Whose identity token a push carries, and for which audience; an empty one is the URL that is pushed to."""
+
+    service_account_email: str
+    audience: str
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthToken:
+    """Whose access token a push carries, and for which scope."""
+
+    service_account_email: str
+    scope: str
+
+
+Authorization: TypeAlias = OidcToken | OAuthToken
+
+
+@dataclass(frozen=True, slots=True)
+class UriOverride:
+    """The parts of a URL that a queue puts in place of its tasks' own; None leaves a part alone.
+
+    `only_if_missing`: a part is put in only where the task's URL has none.
+    """
+
+    scheme: str | None
+    host: str | None
+    port: int | None
+    path: str | None
+    query: str | None
+    only_if_missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOverrides:
+    """What a queue puts in place of its HTTP tasks' own; applied at each push, never stored with a task."""
+
+    uri: UriOverride | None
+    method: str | None
+    headers: tuple[tuple[str, str], ...]
+    authorization: Authorization | None
+
+
+@dataclass(frozen=True, slots=True)
+class AppEngineRouting:
+    """Which part of an App Engine application a request goes to; empty strings are its defaults."""
+
+    service: str
+    version: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
 class Queue:
     """A named queue, its limits and its state.
 
     `name_memory` is how long the name of a finished task stays taken, `task_ttl` how long a task may live from
-    its creation. Tasks created up to `purged_at` are dead.
+    its creation. Tasks created up to `purged_at` are dead. `http_overrides` and `routing` are put over the HTTP
+    and the App Engine tasks of the queue.
     """
 
     name: str
@@ -60,14 +115,8 @@ class Queue:
     purged_at: float | None
     name_memory: float
     task_ttl: float
-
-
-@dataclass(frozen=True, slots=True)
-class OidcToken:
-    """Whose identity token a push carries, and for which audience."""
-
-    service_account_email: str
-    audience: str
+    http_overrides: HttpOverrides | None = None
+    routing: AppEngineRouting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +127,35 @@ class HttpTarget:
     method: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
-    oidc: OidcToken | None
+    authorization: Authorization | None
+
+
+@dataclass(frozen=True, slots=True)
+class AppEngineTarget:
+    """A request to an App Engine application; `relative_uri` starts with a slash and may have a query."""
+
+    relative_uri: str
+    method: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    routing: AppEngineRouting
+
+
+Target: TypeAlias = HttpTarget | AppEngineTarget
 
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task to be created. No name: the engine gives one. No time, or one that is past: now."""
+    """A task to be created. No name: the engine gives one. No time, or one that is past: now.
+
+    `retry` are its own retry limits, in place of its queue's.
+    """
 
     name: str | None
-    target: HttpTarget
+    target: Target
     schedule_at: float | None
     dispatch_deadline: float
+    retry: RetryLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +180,7 @@ class Task:
     id: int
     queue: str
     name: str
-    target: HttpTarget
+    target: Target
     created_at: float
     schedule_at: float
     dispatch_deadline: float
@@ -123,6 +190,7 @@ class Task:
     first_attempt: Attempt | None
     last_attempt: Attempt | None
     previous_response: int | None
+    retry: RetryLimits | None = None
 
 
 class RefusedReason(Enum):

@@ -5,6 +5,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from headrace.engine.backoff import backoff, may_retry
+from headrace.engine.encoding import decode_retry
 from headrace.engine.model import Queue
 from headrace.engine.store.interface import Record
 
@@ -37,9 +38,10 @@ def after_failure(record: Record, queue: Queue, failure: Failure) -> Record | No
     attempts = record.dispatch_count + 1
     first_at = failure.dispatched_at if record.first_at is None else record.first_at
     now, status = failure.responded_at, failure.status
-    if not may_retry(queue.retry, attempts, now - first_at):
+    retry = decode_retry(record.retry) or queue.retry
+    if not may_retry(retry, attempts, now - first_at):
         return None
-    due = max(now, failure.wait_from + backoff(queue.retry, attempts), now + failure.retry_after)
+    due = max(now, failure.wait_from + backoff(retry, attempts), now + failure.retry_after)
     if due >= record.created_at + queue.task_ttl:
         return None
     return record._replace(

@@ -1,4 +1,4 @@
-"""A task's target as it is stored, and the request that a push makes of it.
+"""The request that a push makes of a task's target.
 
 The headers are those of Cloud Tasks' HTTP targets, as recorded in `tests/vectors/cloudtasks_dispatch.json`.
 """
@@ -6,28 +6,14 @@ The headers are those of Cloud Tasks' HTTP targets, as recorded in `tests/vector
 from dataclasses import dataclass
 from functools import lru_cache
 
-import orjson
-
 from headrace.engine.address import Origin, parse_address
+from headrace.engine.encoding import decode_target
 from headrace.engine.http import encode_headers, encode_request_line
-from headrace.engine.model import HttpTarget, OidcToken
+from headrace.engine.model import Authorization, HttpTarget
 from headrace.engine.store.interface import Record
 
 _RESERVED = ("x-cloudtasks-", "x-appengine-", "x-google-")
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
-
-
-def encode_target(target: HttpTarget) -> bytes:
-    """All but the body. Raises TypeError for text that is not Unicode."""
-    oidc = None if target.oidc is None else (target.oidc.service_account_email, target.oidc.audience)
-    return orjson.dumps((target.url, target.method, target.headers, oidc))
-
-
-def decode_target(encoded: bytes, body: bytes) -> HttpTarget:
-    """The target that was encoded, with its body."""
-    url, method, headers, oidc = orjson.loads(encoded)
-    pairs = tuple((name, value) for name, value in headers)
-    return HttpTarget(url, method, pairs, body, None if oidc is None else OidcToken(*oidc))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +24,16 @@ class Prepared:
     is_head: bool
     takes_body: bool
     start: bytes
-    oidc: OidcToken | None
+    authorization: Authorization | None
 
 
 @lru_cache(maxsize=256)
 def prepare(encoded: bytes, queue: str) -> Prepared:
     """Raises TargetUnreachable when the URL cannot be one. `queue` is the short name."""
     target = decode_target(encoded, b"")
+    assert isinstance(target, HttpTarget)
     address = parse_address(target.url)
-    dropped = {"user-agent"} | ({"authorization"} if target.oidc else set())
+    dropped = {"user-agent"} | ({"authorization"} if target.authorization else set())
     headers = [
         (name, value)
         for name, value in target.headers
@@ -55,7 +42,7 @@ def prepare(encoded: bytes, queue: str) -> Prepared:
     headers += [("User-Agent", "Google-Cloud-Tasks"), ("X-CloudTasks-QueueName", queue)]
     start = encode_request_line(target.method, address) + encode_headers(headers)
     takes_body = target.method in _WITH_BODY
-    return Prepared(address.origin, target.method == "HEAD", takes_body, start, target.oidc)
+    return Prepared(address.origin, target.method == "HEAD", takes_body, start, target.authorization)
 
 
 def compose(prepared: Prepared, record: Record, token: str | None) -> bytes:

@@ -20,7 +20,7 @@ class Record(NamedTuple):
     `id` is unique in the store and grows with the time of creation. `name` is the creator's; a task without
     one goes by its id. `target` is what `headrace.engine.target` encodes. `first_at` is when the first push
     began, the `last_...` fields are the last push that ended, and `previous` is the status of its answer,
-    504 where none came.
+    504 where none came. `retry` are the task's own retry limits, as `headrace.engine.target` encodes them.
     """
 
     id: int
@@ -41,6 +41,7 @@ class Record(NamedTuple):
     last_status: int | None = None
     last_error: str = ""
     previous: int | None = None
+    retry: bytes | None = None
 
 
 class Done(NamedTuple):
@@ -149,3 +150,15 @@ class Store(Protocol):
     def save_schedule(self, key: str, next_at: float, last_scheduled_at: float | None) -> Future[None]: ...
 
     def delete_schedule(self, key: str) -> Future[None]: ...
+
+    def load_documents(self, kind: str) -> Future[dict[str, bytes]]:
+        """All documents of a kind, by key: what the APIs keep beside queues and tasks, opaque to the store."""
+        ...
+
+    def save_document(self, kind: str, key: str, document: bytes) -> Future[None]:
+        """Write a document, in place of the one with the same kind and key."""
+        ...
+
+    def delete_document(self, kind: str, key: str) -> Future[None]:
+        """Remove a document; one that is not there is fine."""
+        ...

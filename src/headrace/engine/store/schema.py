@@ -19,6 +19,7 @@ CREATE TABLE queue (
     max_attempts INTEGER NOT NULL, max_duration REAL NOT NULL,
     min_backoff REAL NOT NULL, max_backoff REAL NOT NULL, max_doublings INTEGER NOT NULL,
     state TEXT NOT NULL, purged_at REAL, name_memory REAL NOT NULL, task_ttl REAL NOT NULL,
+    overrides BLOB,
     purged_id INTEGER NOT NULL DEFAULT 0,
     purging INTEGER NOT NULL DEFAULT 0,
     pending INTEGER NOT NULL DEFAULT 0
@@ -36,7 +37,8 @@ CREATE TABLE task (
     first_at REAL,
     last_dispatched_at REAL, last_scheduled_at REAL, last_responded_at REAL,
     last_status INTEGER, last_error TEXT NOT NULL,
-    previous INTEGER
+    previous INTEGER,
+    retry BLOB
 );
 CREATE INDEX task_due ON task (queue, due);
 CREATE INDEX task_queue ON task (queue);
@@ -46,6 +48,9 @@ CREATE TABLE name (
 ) WITHOUT ROWID;
 CREATE INDEX name_forget ON name (forget_at) WHERE forget_at IS NOT NULL;
 CREATE TABLE schedule (key TEXT PRIMARY KEY, next_at REAL NOT NULL, last_scheduled_at REAL) WITHOUT ROWID;
+CREATE TABLE document (
+    kind TEXT NOT NULL, key TEXT NOT NULL, document BLOB NOT NULL, PRIMARY KEY (kind, key)
+) WITHOUT ROWID;
 """
 
 

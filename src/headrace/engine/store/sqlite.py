@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from headrace.engine.encoding import decode_overrides, encode_overrides
 from headrace.engine.errors import StaleEpoch
 from headrace.engine.model import Missing, Queue, QueueState, RateLimits, RefusedReason, RetryLimits
 from headrace.engine.store import statements as sql
@@ -88,7 +89,7 @@ class SqliteStore:
         row = (
             *(queue.name, rate.per_second, rate.burst, rate.concurrency, retry.max_attempts, retry.max_duration),
             *(retry.min_backoff, retry.max_backoff, retry.max_doublings, queue.state.value, queue.purged_at),
-            *(queue.name_memory, queue.task_ttl),
+            *(queue.name_memory, queue.task_ttl, encode_overrides(queue)),
         )
 
         def put(connection: sqlite3.Connection) -> StoredQueue:
@@ -189,7 +190,7 @@ class SqliteStore:
             if kept:
                 self._ledger.remember(connection.executemany(sql.KEEP_NAME, kept).rowcount)
             connection.executemany(
-                sql.RETRY, [(record.due, *record[8:], record.id, record.queue_id) for record in retried]
+                sql.RETRY, [(record.due, *record[8:18], record.id, record.queue_id) for record in retried]
             )
 
         return self._committer.submit(complete, writes=True, patient=True)
@@ -235,6 +236,18 @@ class SqliteStore:
     def delete_schedule(self, key: str) -> Future[None]:
         return self._write("DELETE FROM schedule WHERE key = ?", (key,))
 
+    def load_documents(self, kind: str) -> Future[dict[str, bytes]]:
+        def load(connection: sqlite3.Connection) -> dict[str, bytes]:
+            return dict(connection.execute(sql.READ_DOCUMENTS, (kind,)))
+
+        return self._committer.submit(load, writes=False)
+
+    def save_document(self, kind: str, key: str, document: bytes) -> Future[None]:
+        return self._write(sql.SAVE_DOCUMENT, (kind, key, document))
+
+    def delete_document(self, kind: str, key: str) -> Future[None]:
+        return self._write(sql.DELETE_DOCUMENT, (kind, key))
+
     def _write(self, statement: str, row: tuple[Any, ...]) -> Future[None]:
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(statement, row)
@@ -276,6 +289,15 @@ def _read_queues(connection: sqlite3.Connection) -> list[StoredQueue]:
 
 def _stored_queue(row: tuple[Any, ...]) -> StoredQueue:
     number, name, *rate = row[:5]
-    state, purged_at, name_memory, task_ttl, purged_id = row[10:]
-    queue = Queue(name, RateLimits(*rate), RetryLimits(*row[5:10]), QueueState(state), purged_at, name_memory, task_ttl)
+    state, purged_at, name_memory, task_ttl, overrides, purged_id = row[10:]
+    queue = Queue(
+        name,
+        RateLimits(*rate),
+        RetryLimits(*row[5:10]),
+        QueueState(state),
+        purged_at,
+        name_memory,
+        task_ttl,
+        *decode_overrides(overrides),
+    )
     return StoredQueue(number, queue, purged_id)

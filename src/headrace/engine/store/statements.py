@@ -5,21 +5,23 @@ from headrace.engine.store.interface import Record
 
 QUEUE = (
     "id, name, per_second, burst, concurrency, max_attempts, max_duration, min_backoff, max_backoff, max_doublings,"
-    " state, purged_at, name_memory, task_ttl, purged_id"
+    " state, purged_at, name_memory, task_ttl, overrides, purged_id"
 )
 PUT_QUEUE = (
     "INSERT INTO queue (name, per_second, burst, concurrency, max_attempts, max_duration, min_backoff, max_backoff,"
-    " max_doublings, state, purged_at, name_memory, task_ttl) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " max_doublings, state, purged_at, name_memory, task_ttl, overrides)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (name) DO UPDATE SET per_second = excluded.per_second, burst = excluded.burst,"
     " concurrency = excluded.concurrency, max_attempts = excluded.max_attempts,"
     " max_duration = excluded.max_duration, min_backoff = excluded.min_backoff, max_backoff = excluded.max_backoff,"
-    " max_doublings = excluded.max_doublings, name_memory = excluded.name_memory, task_ttl = excluded.task_ttl"
+    " max_doublings = excluded.max_doublings, name_memory = excluded.name_memory, task_ttl = excluded.task_ttl,"
+    " overrides = excluded.overrides"
     f" RETURNING {QUEUE}"
 )
 TASK = (
     "id, queue, due, name, created_at, dispatch_deadline, target, body, dispatch_count, response_count,"
     " execution_count, first_at, last_dispatched_at, last_scheduled_at, last_responded_at, last_status, last_error,"
-    " previous"
+    " previous, retry"
 )
 INSERT = f"INSERT INTO task ({TASK}) VALUES ({', '.join('?' * len(Record._fields))})"
 # Two statements, because SQLite cannot seek to a place (due, id) in one.
@@ -48,3 +50,6 @@ NEXT_EPOCH = "UPDATE meta SET value = value + 1 WHERE key = 'epoch' RETURNING va
 LAST_ID = "SELECT max(coalesce((SELECT max(id) FROM task), 0), coalesce((SELECT max(purged_id) FROM queue), 0))"
 REMOVE = "DELETE FROM task WHERE id = ? AND queue = ?"
 READ_NAME = "SELECT task, forget_at FROM name WHERE queue = ? AND name = ?"
+READ_DOCUMENTS = "SELECT key, document FROM document WHERE kind = ?"
+SAVE_DOCUMENT = "INSERT OR REPLACE INTO document (kind, key, document) VALUES (?, ?, ?)"
+DELETE_DOCUMENT = "DELETE FROM document WHERE kind = ? AND key = ?"

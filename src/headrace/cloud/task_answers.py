@@ -1,7 +1,8 @@
-"""The engine's queues and tasks as Cloud Tasks messages."""
+"""The engine's tasks as Cloud Tasks messages."""
 
+from headrace.cloud.descriptors import Message, set_time
 from headrace.cloud.errors import Code
-from headrace.cloud.messages import BASIC, FULL, METHOD_NUMBERS, Message, Queue, Task
+from headrace.cloud.messages import BASIC, FULL, METHOD_NUMBERS, Task
 from headrace.engine import model
 
 _CODES = {
@@ -52,34 +53,17 @@ def stored_size(task: model.NewTask, queue: str, now: float) -> int:
     return size
 
 
-def queue_message(queue: model.Queue) -> Message:
-    """A queue with its limits and its state."""
-    message = Queue(name=queue.name, state=queue.state.value)
-    limits = message.rate_limits
-    limits.max_dispatches_per_second = queue.rate.per_second
-    limits.max_burst_size = queue.rate.burst
-    limits.max_concurrent_dispatches = queue.rate.concurrency
-    retry = message.retry_config
-    retry.max_attempts = queue.retry.max_attempts
-    retry.max_doublings = queue.retry.max_doublings
-    set_time(retry.min_backoff, queue.retry.min_backoff)
-    set_time(retry.max_backoff, queue.retry.max_backoff)
-    if queue.retry.max_duration:
-        set_time(retry.max_retry_duration, queue.retry.max_duration)
-    if queue.purged_at is not None:
-        set_time(message.purge_time, queue.purged_at)
-    return message
-
-
-def _fill_request(message: Message, target: model.HttpTarget, *, with_body: bool) -> None:
+def _fill_request(message: Message, target: model.Target, *, with_body: bool) -> None:
+    assert isinstance(target, model.HttpTarget)
     message.url = target.url
     message.http_method = METHOD_NUMBERS[target.method]
     message.headers.update(target.headers)
     if with_body:
         message.body = target.body
-    if target.oidc is not None:
-        message.oidc_token.service_account_email = target.oidc.service_account_email
-        message.oidc_token.audience = target.oidc.audience
+    token = target.authorization
+    if isinstance(token, model.OidcToken):
+        message.oidc_token.service_account_email = token.service_account_email
+        message.oidc_token.audience = token.audience
 
 
 def _fill_attempt(message: Message, attempt: model.Attempt) -> None:
@@ -98,12 +82,3 @@ def _fill_attempt(message: Message, attempt: model.Attempt) -> None:
 
 def _code_of(status: int) -> Code:
     return Code.OK if 200 <= status < 300 else _CODES.get(status, Code.UNKNOWN)
-
-
-def set_time(message: Message, seconds: float) -> None:
-    """Fill a Timestamp, or a Duration, to the microsecond."""
-    # Only the fraction is scaled: a float of today's seconds, times a million, is no longer exact.
-    whole = int(seconds)
-    carry, micros = divmod(round((seconds - whole) * 1_000_000), 1_000_000)
-    message.seconds = whole + carry
-    message.nanos = micros * 1000

@@ -9,13 +9,12 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address
-from zoneinfo import ZoneInfo
 
-from headrace.clock import Clock
 from headrace.cloud import names
-from headrace.cloud.answers import stored_size
-from headrace.cloud.errors import invalid, queue_mismatch, unimplemented
-from headrace.cloud.messages import METHOD_NAMES, Message
+from headrace.cloud.descriptors import Message
+from headrace.cloud.errors import CALIFORNIA, invalid, queue_mismatch, unimplemented
+from headrace.cloud.messages import METHOD_NAMES
+from headrace.cloud.task_answers import stored_size
 from headrace.engine.address import parse_address
 from headrace.engine.errors import TargetUnreachable
 from headrace.engine.model import HttpTarget, NewTask, OidcToken
@@ -33,7 +32,6 @@ USER_AGENT = ("User-Agent", "Google-Cloud-Tasks")
 _SIZE_OF_DEFAULTS = 8192
 """More than a task's name, times and defaults add to a request: far below the limit nothing is counted."""
 _END_OF_TIME = 253402300799
-_CALIFORNIA = ZoneInfo("America/Los_Angeles")
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -65,13 +63,6 @@ def read_create(request: Message, parent: str, now: float) -> NewTask:
     return new_task
 
 
-def check_rpc_deadline(remaining: float | None, clock: Clock) -> None:
-    """Refuse a call whose client waits longer than 30 s; `remaining` in seconds, None for one without end."""
-    if remaining is not None and remaining > 30:
-        until = datetime.fromtimestamp(clock.now() + remaining, _CALIFORNIA).isoformat()
-        raise invalid(f"The request deadline is {until}. The deadline cannot be more than 30s in the future.")
-
-
 def _read_name(name: str, parent: str) -> str | None:
     if not name:
         return None
@@ -97,7 +88,7 @@ def _read_schedule_time(task: Message, now: float) -> float | None:
     asked = task.schedule_time
     schedule_at: float = min(asked.seconds, _END_OF_TIME) + asked.nanos // 1000 / 1e6
     if schedule_at > now + MAX_SCHEDULE_AHEAD:
-        local = datetime.fromtimestamp(schedule_at, UTC).astimezone(_CALIFORNIA)
+        local = datetime.fromtimestamp(schedule_at, UTC).astimezone(CALIFORNIA)
         raise invalid(
             f"The Task.scheduleTime, {local.isoformat()}, is too far in the future. "
             "Schedule time must be no more than 720h in the future."

@@ -6,7 +6,7 @@ USERS ?= 10000
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo dev test check format bench build constraints clean
+.PHONY: help env demo dev test test-clients check format bench build constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ dev: env ## keep service, queue server and schedules running; Ctrl-C stops them
 
 test: env ## run all tests, on two cores
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+test-clients: env ## try Google's Node clients and gcloud on the queue server, where this machine has them
+	@$(BIN)/python -m pytest -rs tests/clients/node_clients.py tests/clients/gcloud_commands.py $(ARGS)
 
 check: env ## linters, formatting, types, direction of imports
 	@$(BIN)/ruff check .

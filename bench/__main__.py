@@ -1,17 +1,18 @@
-"""`python -m bench [contract|cloud|engine|service ...]`: every row with its bar; exit status 1 when one is missed."""
+"""`python -m bench [part ...]`: every row of these parts, or of all, with its bar; exit status 1 when one is missed."""
 
 import sys
 from collections.abc import Callable, Iterable
 
 import uvloop
 
-from bench import cloud, contract, engine, service
+from bench import bookkeeping, cloud, contract, engine, service
 from bench.rows import Row, print_rows
 
 PARTS: dict[str, Callable[[], Iterable[Row]]] = {
     "contract": contract.rows,
     "cloud": cloud.rows,
     "engine": lambda: uvloop.run(engine.rows()),
+    "bookkeeping": bookkeeping.rows,
     "service": service.rows,
 }
 

@@ -30,10 +30,10 @@ from headrace.engine.engine import Engine
 from headrace.engine.errors import PushFailed
 from headrace.engine.http import Client, encode_request_line
 from headrace.engine.model import (
+    Authorization,
     EngineSettings,
     HttpTarget,
     NewTask,
-    OidcToken,
     Queue,
     QueueState,
     RateLimits,
@@ -46,8 +46,8 @@ _DAY = 86_400.0
 
 
 class _NoTokens:
-    def token(self, oidc: OidcToken) -> str:
-        raise NotImplementedError(oidc)
+    def token(self, authorization: Authorization) -> str:
+        raise NotImplementedError(authorization)
 
 
 @asynccontextmanager

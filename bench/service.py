@@ -1,4 +1,4 @@
-"""The service: no-op batches through the whole stack, the bookkeeping's own cost, the main job, a large split.
+"""The service: no-op batches through the whole stack, the main job, a large split.
 
 `python -m bench.service`. Nothing is let past a queue's limits: the load is spread over four queues of 500/s.
 """
@@ -27,7 +27,7 @@ QUEUES = ("a", "b", "c", "d")
 POLL = 0.05
 BATCHES = 2_500
 # Two processes for two cores: threads of one share an interpreter.
-WORKERS = {"WEB_CONCURRENCY": "2", "HEADRACE_THREADS": "6", "HEADRACE_STRICT": "false"}
+WORKERS = {"WEB_CONCURRENCY": "2", "HEADRACE_STRICT": "false"}
 SPLIT_IDS = 1_000_000
 USERS = 100_000
 
@@ -47,11 +47,12 @@ class Running:
 
     def wait(self, run_ids: list[str]) -> list[dict[str, object]]:
         """The runs, when all have ended."""
-        while True:
-            runs = [self.client.show_run(run_id) for run_id in run_ids]
-            if all(run["state"] in ENDED for run in runs):
-                return runs
+        return [self._wait_for(run_id) for run_id in run_ids]
+
+    def _wait_for(self, run_id: str) -> dict[str, object]:
+        while (run := self.client.show_run(run_id))["state"] not in ENDED:
             time.sleep(POLL)
+        return run
 
 
 def _seconds(process: psutil.Process) -> float:

@@ -3,8 +3,8 @@ Scheduler v1 and of the services that both share (IAM policies, locations, opera
 
     python tools/cloud_descriptors.py        rewrites src/headrace/cloud/descriptors.binpb
 
-The source are the installed google-cloud-tasks and google-cloud-scheduler. Services and options are left out: they pull in google.api,
-and no message needs them. One option stays: it is what makes a nested message a map.
+The sources are the installed google-cloud-tasks and google-cloud-scheduler. Services and options are left out:
+they pull in google.api, and no message needs them. One option stays: it is what makes a nested message a map.
 """
 
 from pathlib import Path

@@ -1,7 +1,12 @@
 """The clock that is passed in everywhere; nothing else asks the machine for the time."""
 
+import mmap
+import os
 import time
+from pathlib import Path
 from typing import Protocol
+
+_FLOAT = 8
 
 
 class Clock(Protocol):
@@ -9,6 +14,14 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Seconds since 1970-01-01T00:00:00Z, with fractions."""
+        ...
+
+
+class MovableClock(Clock, Protocol):
+    """A clock that a test moves forward; nobody moves it back."""
+
+    def advance(self, seconds: float) -> None:
+        """Move time forward by `seconds` (0 or more)."""
         ...
 
 
@@ -37,3 +50,33 @@ class ManualClock:
         if seconds < 0:
             raise ValueError(f"time does not run backwards: {seconds}")
         self._now += seconds
+
+
+class SharedClock:
+    """A clock for tests of several processes: real time plus an offset that all of them read from one file.
+
+    The file holds the offset in seconds, a float of 8 bytes; it is made, with 0, where it is missing. Reading the
+    clock costs no call of the system beyond `SystemClock`'s. One process at a time moves it.
+    Raises OSError when the file cannot be had, ValueError when it holds something else.
+    """
+
+    __slots__ = ("_offset",)
+
+    def __init__(self, path: Path) -> None:
+        with path.open("a+b") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size not in (0, _FLOAT):
+                raise ValueError(f"{path} holds {size} bytes, so it is no test clock")
+            # Two processes that make the file at one moment both make it of zeros.
+            os.ftruncate(file.fileno(), _FLOAT)
+            # One aligned float: whoever reads while it is written sees the old or the new one.
+            self._offset = memoryview(mmap.mmap(file.fileno(), _FLOAT)).cast("d")
+
+    def now(self) -> float:
+        return time.time() + self._offset[0]
+
+    def advance(self, seconds: float) -> None:
+        """Move time forward by `seconds` (0 or more), for every process that shares the file."""
+        if not seconds >= 0:
+            raise ValueError(f"time does not run backwards: {seconds}")
+        self._offset[0] += seconds

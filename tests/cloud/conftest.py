@@ -1,10 +1,12 @@
 """A queue server in a process of its own, the official client for it, and a target that records pushes."""
 
 import json
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +21,7 @@ LOCATION = "projects/demo/locations/here"
 WAIT = 15.0
 """Seconds that a test waits for what has to happen, before it fails."""
 
-_PLAIN_QUEUES = 80
+_PLAIN_QUEUES = 300
 _QUEUE_FILE = """
 queue:
 - name: one-a-second
@@ -77,6 +79,13 @@ class Target:
 
 @pytest.fixture
 def target() -> Iterator[Target]:
+    with serving_target() as recorder:
+        yield recorder
+
+
+@contextmanager
+def serving_target(tls: ssl.SSLContext | None = None) -> Iterator[Target]:
+    """A target that serves on a port of its own, over TLS where a context is given."""
     recorder = Target()
 
     class Handler(BaseHTTPRequestHandler):
@@ -97,7 +106,9 @@ def target() -> Iterator[Target]:
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         setattr(Handler, f"do_{method}", Handler.serve)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    recorder.url = f"http://127.0.0.1:{server.server_port}"
+    recorder.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield recorder

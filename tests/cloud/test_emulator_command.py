@@ -111,8 +111,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "cron.yaml") in refusal("--memory", f"--cron={tmp_path / 'cron.yaml'}")
 
 
-def test_it_listens_on_loopback_only() -> None:
-    assert "loopback" in refusal("--memory", "--host=0.0.0.0")
+def test_it_listens_off_loopback_with_a_token_alone() -> None:
+    assert "Set HEADRACE_QUEUE_SERVER_TOKEN" in refusal("--memory", "--host=0.0.0.0")
 
 
 def test_data_and_memory_exclude_each_other(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from time import time
 
 import pytest
+from google.api_core.exceptions import NotFound
 from google.cloud.tasks_v2 import CloudTasksClient, Queue
-from google.protobuf import timestamp_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 
 from tests.cloud.conftest import LOCATION, Push, Target, http_task
 
@@ -166,6 +167,35 @@ def test_run_pushes_a_task_of_a_paused_queue_before_its_time(
     target.wait_for(1)
     _until_gone(client, task.name)
     assert len(target.pushes) == 1
+
+
+def test_run_pushes_a_task_that_is_being_pushed_already(client: CloudTasksClient, queue: str, target: Target) -> None:
+    second = threading.Event()
+
+    def answer(push: Push) -> int:
+        if push.headers["x-cloudtasks-taskretrycount"] == "0":
+            second.wait(15)
+            return 500
+        return 204
+
+    target.answer = answer
+    task = client.create_task(parent=queue, task=http_task(target.url))
+    target.wait_for(1)
+    assert client.run_task(name=task.name).dispatch_count == 2
+    target.wait_for(2)
+    _until_gone(client, task.name)
+    second.set()
+    with pytest.raises(NotFound, match="Requested entity was not found"):
+        client.run_task(name=task.name)
+
+
+def test_a_tasks_own_retry_limits_stand_in_for_its_queues(client: CloudTasksClient, queue: str, target: Target) -> None:
+    target.answer = lambda push: 500
+    backoff = duration_pb2.Duration(nanos=20_000_000)
+    limits = {"max_attempts": 2, "min_backoff": backoff, "max_backoff": backoff}
+    task = client.create_task(parent=queue, task=http_task(target.url, retry_config=limits))
+    _until_gone(client, task.name)
+    assert len(target.pushes) == 2
 
 
 def test_a_scheduled_task_is_pushed_at_its_time(client: CloudTasksClient, queue: str, target: Target) -> None:

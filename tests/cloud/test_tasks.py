@@ -68,6 +68,47 @@ def test_a_token_without_an_audience_is_for_the_url(client: CloudTasksClient, pa
     assert task.http_request.oidc_token.audience == f"{URL}?x=1"
 
 
+def test_an_access_token_without_a_scope_is_for_the_whole_platform(client: CloudTasksClient, paused_queue: str) -> None:
+    request = {"url": URL, "oauth_token": {"service_account_email": "a@example.com"}}
+    task = client.create_task(parent=paused_queue, task={"http_request": request})
+    assert task.http_request.oauth_token.scope == "https://www.googleapis.com/auth/cloud-platform"
+
+
+def test_a_tasks_own_retry_limits_are_kept_and_what_they_leave_out_is_filled_in(
+    client: CloudTasksClient, paused_queue: str
+) -> None:
+    limits = {"max_attempts": 3, "max_backoff": duration_pb2.Duration(seconds=10)}
+    task = client.create_task(parent=paused_queue, task=http_task(URL, retry_config=limits))
+    shown = client.get_task(name=task.name).retry_config
+    assert shown == task.retry_config
+    assert (shown.max_attempts, shown.max_doublings) == (3, 16)
+    assert (shown.min_backoff.total_seconds(), shown.max_backoff.total_seconds()) == (0.1, 10)
+    assert not shown.max_retry_duration
+    assert not Task.pb(client.create_task(parent=paused_queue, task=http_task(URL))).HasField("retry_config")
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        ({"max_attempts": -2}, "RetryConfig.maxAttempts must be greater or equal to -1."),
+        ({"max_doublings": -1}, "RetryConfig.maxDoublings cannot be negative."),
+        ({"min_backoff": duration_pb2.Duration(seconds=-1)}, "RetryConfig.minBackoff cannot be negative."),
+        ({"max_backoff": duration_pb2.Duration(nanos=-1000)}, "RetryConfig.maxBackoff cannot be negative."),
+        ({"max_retry_duration": duration_pb2.Duration(seconds=-1)}, "RetryConfig.maxRetryDuration cannot be negative."),
+        (
+            {"min_backoff": duration_pb2.Duration(seconds=3601)},
+            "RetryConfig.minBackoff must be less than or equal to RetryConfig.maxBackoff.",
+        ),
+    ],
+)
+def test_retry_limits_that_cannot_be_are_refused(
+    limits: dict[str, object], text: str, client: CloudTasksClient, paused_queue: str
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        client.create_task(parent=paused_queue, task=http_task(URL, retry_config=limits))
+    assert caught.value.message == text
+
+
 def test_tasks_are_listed_page_by_page(client: CloudTasksClient, paused_queue: str) -> None:
     made = [client.create_task(parent=paused_queue, task=http_task(URL)).name for _ in range(7)]
     pages = client.list_tasks(request={"parent": paused_queue, "page_size": 3}).pages

@@ -4,6 +4,7 @@ import json
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import jwt
@@ -11,8 +12,8 @@ import pytest
 from google.cloud.tasks_v2 import CloudTasksClient
 
 from headrace.clock import ManualClock
-from headrace.cloud.oidc import LIFETIME, TokenIssuer, load_key, make_key
-from headrace.engine.model import OidcToken
+from headrace.cloud.tokens import LIFETIME, TokenIssuer, load_key, make_key
+from headrace.engine.model import OAuthToken, OidcToken
 from headrace.errors import StartError
 from tests.cloud.conftest import Server, Target
 
@@ -44,6 +45,56 @@ def test_a_push_verifies_by_discovery_and_keys(
     assert claims["azp"] == claims["sub"]
     with pytest.raises(jwt.InvalidAudienceError):
         jwt.decode(token, key, algorithms=["RS256"], audience="another-service", issuer=server.rest)
+
+
+def test_an_access_token_is_told_of_at_tokeninfo_and_is_no_identity_token(
+    client: CloudTasksClient, server: Server, queue: str, target: Target
+) -> None:
+    token = {"service_account_email": ACCOUNT, "scope": "https://www.googleapis.com/auth/pubsub"}
+    client.create_task(parent=queue, task={"http_request": {"url": target.url, "oauth_token": token}})
+    pushed = target.wait_for(1)[0].headers["authorization"].removeprefix("Bearer ")
+    told = _fetch(f"{server.rest}/oauth2/v3/tokeninfo?access_token={pushed}")
+    assert (told["email"], told["email_verified"]) == (ACCOUNT, "true")
+    assert told["scope"] == "https://www.googleapis.com/auth/pubsub"
+    assert 1800 <= int(str(told["expires_in"])) <= 3600
+    assert _token_error(f"{server.rest}/oauth2/v3/tokeninfo?id_token={pushed}") == "invalid_token"
+    keys = jwt.PyJWKSet.from_dict(_fetch(f"{server.rest}/oauth2/v3/certs"))
+    key = keys[jwt.get_unverified_header(pushed)["kid"]]
+    with pytest.raises(jwt.InvalidAudienceError):
+        jwt.decode(pushed, key, algorithms=["RS256"], audience=target.url)
+
+
+def test_an_identity_token_is_told_of_at_tokeninfo(
+    client: CloudTasksClient, server: Server, queue: str, target: Target
+) -> None:
+    request = {"url": target.url, "oidc_token": {"service_account_email": ACCOUNT}}
+    client.create_task(parent=queue, task={"http_request": request})
+    token = target.wait_for(1)[0].headers["authorization"].removeprefix("Bearer ")
+    told = _fetch(f"{server.rest}/oauth2/v3/tokeninfo?id_token={token}")
+    assert (told["aud"], told["email"], told["iss"], told["alg"]) == (target.url, ACCOUNT, server.rest, "RS256")
+    assert _token_error(f"{server.rest}/oauth2/v3/tokeninfo?access_token={token}") == "invalid_token"
+
+
+@pytest.mark.parametrize("query", ["", "?access_token=nonsense", "?id_token=a.b.c"])
+def test_tokeninfo_tells_nothing_of_what_is_no_token(query: str, server: Server) -> None:
+    assert _token_error(f"{server.rest}/oauth2/v3/tokeninfo{query}") == "invalid_token"
+
+
+def _token_error(url: str) -> str:
+    with pytest.raises(HTTPError) as caught:
+        urlopen(url)
+    with caught.value as answer:
+        assert answer.code == 400
+        word: str = json.load(answer)["error"]
+        return word
+
+
+def test_tokens_are_told_of_until_they_expire(issuer: TokenIssuer, clock: ManualClock) -> None:
+    token = issuer.token(OAuthToken(ACCOUNT, "scope"))
+    assert issuer.describe_access_token(token) is not None
+    assert TokenIssuer("https://other.example", make_key(), clock).describe_access_token(token) is None
+    clock.advance(LIFETIME)
+    assert issuer.describe_access_token(token) is None
 
 
 def test_a_push_without_an_account_carries_no_token(client: CloudTasksClient, queue: str, target: Target) -> None:
@@ -101,8 +152,6 @@ def test_a_damaged_key_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("path", "status"), [("/nothing-here", 404), ("/healthz", 200)])
 def test_the_rest_side_answers_json(path: str, status: int, server: Server) -> None:
-    from urllib.error import HTTPError
-
     try:
         with urlopen(f"{server.rest}{path}") as answer:
             found, document = answer.status, json.load(answer)

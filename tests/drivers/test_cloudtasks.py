@@ -29,13 +29,16 @@ class Clock:
         return self.now
 
 
-def driver_for(host: str, clock: Clock | None = None, timeout: float = 10.0) -> CloudTasksDriver:
+def driver_for(
+    host: str, clock: Clock | None = None, timeout: float = 10.0, token: str | None = None
+) -> CloudTasksDriver:
     return CloudTasksDriver(
         project="p",
         location="l",
         service_account="tasks@p.iam.gserviceaccount.com",
         audience="http://127.0.0.1:1",
         emulator_host=host,
+        emulator_token=token,
         monotonic=clock or Clock(),
         timeout=timeout,
     )
@@ -75,6 +78,26 @@ def test_tasks_are_pushed_in_bulk_over_several_queues(driver: CloudTasksDriver) 
     assert {result.outcome for result in driver.push_many(mixed)} == {PushOutcome.PUSHED}
     for queue in ("one", "two"):
         assert driver.missing(queue, [f"bulk-{number}" for number in range(130)]) == set()
+
+
+def test_a_queue_server_that_asks_for_a_token_gets_it() -> None:
+    seen: list[dict[str, str]] = []
+
+    class Calls(grpc.GenericRpcHandler):  # type: ignore[misc]
+        def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+            seen.append(dict(details.invocation_metadata))
+            return grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"")
+
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers((Calls(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    driver = driver_for(f"127.0.0.1:{port}", token="a-token-of-the-server")
+    assert driver.has_queue("one")
+    assert driver.push_many(pushes("with-token", 1))[0].outcome is PushOutcome.PUSHED
+    assert [call["authorization"] for call in seen] == ["Bearer a-token-of-the-server"] * 2
+    driver.close()
+    server.stop(None).wait()
 
 
 def test_a_pushed_task_carries_body_type_token_and_deadline(driver: CloudTasksDriver) -> None:

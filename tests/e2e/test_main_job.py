@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPMessage
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -17,6 +17,8 @@ from sqlalchemy import func, select
 
 from governance import verify
 from headrace.database.tables import batches, runs
+from headrace.engine.firings import decode_progress, encode_progress
+from headrace.engine.scheduler import PROGRESS
 from headrace.engine.store.sqlite import SqliteStore
 from tests.e2e.site import (
     HANDLER,
@@ -270,8 +272,9 @@ def test_a_schedule_fires_by_itself_and_one_firing_is_one_run(site: Site) -> Non
 async def _bring_forward(folder: Path) -> None:
     store = SqliteStore(folder)
     await store.open()
-    for key in await store.load_schedules():
-        await store.save_schedule(key, time.time() + 1.5, None)
+    for name, kept in (await store.load_documents(PROGRESS)).items():
+        soon = replace(decode_progress(kept), next_at=time.time() + 1.5)
+        await store.save_document(PROGRESS, name, encode_progress(soon))
     await store.close()
 
 

@@ -7,12 +7,15 @@ from dataclasses import replace
 from headrace.clock import ManualClock
 from headrace.engine.engine import Engine
 from headrace.engine.model import (
+    AppEngineRouting,
+    AppEngineTarget,
+    Authorization,
     CreateRefused,
     EngineSettings,
     HttpTarget,
     Missing,
     NewTask,
-    OidcToken,
+    OAuthToken,
     Queue,
     QueueState,
     RateLimits,
@@ -38,8 +41,9 @@ QUEUE = Queue(
 class Tokens:
     """Tokens that say whose they are."""
 
-    def token(self, oidc: OidcToken) -> str:
-        return f"{oidc.service_account_email}|{oidc.audience}"
+    def token(self, authorization: Authorization) -> str:
+        of = authorization.scope if isinstance(authorization, OAuthToken) else authorization.audience
+        return f"{authorization.service_account_email}|{of}"
 
 
 class World:
@@ -88,6 +92,13 @@ def new_task(url: str, **changes: object) -> NewTask:
     target: dict[str, object] = {"method": "POST", "headers": (), "body": b"", "authorization": None}
     target |= {key: changes.pop(key) for key in list(changes) if key in target}
     return NewTask(target=HttpTarget(url, **target), **(fields | changes))  # type: ignore[arg-type]
+
+
+def app_engine_task(**changes: object) -> NewTask:
+    """A task for `/work` of the application's default service."""
+    target = AppEngineTarget("/work", "POST", (), b"", AppEngineRouting("", "", ""))
+    fields: dict[str, object] = {"name": None, "schedule_at": None, "dispatch_deadline": 0.0}
+    return NewTask(target=target, **(fields | changes))  # type: ignore[arg-type]
 
 
 @asynccontextmanager

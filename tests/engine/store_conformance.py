@@ -9,8 +9,19 @@ from math import inf
 import pytest
 
 from headrace.engine.errors import StaleEpoch
-from headrace.engine.model import Missing, Queue, QueueState, RateLimits, RefusedReason, RetryLimits
-from headrace.engine.store.interface import Done, Place, Record, Store, StoredQueue
+from headrace.engine.model import (
+    AppEngineRouting,
+    HttpOverrides,
+    Missing,
+    OidcToken,
+    Queue,
+    QueueState,
+    RateLimits,
+    RefusedReason,
+    RetryLimits,
+    UriOverride,
+)
+from headrace.engine.store.interface import Document, Done, Place, Record, Store, StoredQueue
 
 NOW = 1_800_000_000.0
 FIRST = Place(-inf, 0)
@@ -28,6 +39,17 @@ def queue(name: str = "q", **changes: object) -> Queue:
         "task_ttl": 86_400.0,
     }
     return Queue(**(values | changes))  # type: ignore[arg-type]
+
+
+OVERRIDDEN = queue(
+    http_overrides=HttpOverrides(
+        UriOverride("https", "example.com", 8443, "/path", "a=b", only_if_missing=True),
+        "PUT",
+        (("X-One", "1"), ("X-One", "2")),
+        OidcToken("someone@example.com", "audience"),
+    ),
+    routing=AppEngineRouting("service", "version", "instance"),
+)
 
 
 def record(store: Store, at: StoredQueue, name: str | None = None, due: float = NOW, now: float = NOW) -> Record:
@@ -125,8 +147,8 @@ class StoreConformance:
         async with self.with_queue() as (store, at):
             made = record(store, at, "a")
             await create(store, made)
-            assert await store.delete(at.id, "a", NOW + 60, NOW) == made.id
-            assert await store.delete(at.id, "a", NOW + 60, NOW) == Missing(True)
+            assert await store.delete(at.id, ["a"], NOW + 60, NOW) == [made.id]
+            assert await store.delete(at.id, ["a"], NOW + 60, NOW) == [Missing(True)]
             assert await create(store, record(store, at, "a")) == [EXISTED_RECENTLY]
             assert store.pending(at.id) == 0
 
@@ -160,7 +182,7 @@ class StoreConformance:
         async with self.with_queue() as (store, at):
             gone, kept = record(store, at, "gone"), record(store, at)
             await create(store, gone, kept)
-            await store.delete(at.id, "gone", NOW + 60, NOW)
+            await store.delete(at.id, ["gone"], NOW + 60, NOW)
             await store.complete(store.epoch, [done(gone)], [gone._replace(due=NOW + 1)])
             assert await claim_all(store, at.id) == [kept]
             assert store.pending(at.id) == 1
@@ -174,6 +196,18 @@ class StoreConformance:
             with pytest.raises(StaleEpoch):
                 await store.claim(at.id, store.epoch - 1, FIRST, 1, 1)
             assert await claim_all(store, at.id) == [made]
+
+    async def test_a_stale_completion_is_refused_whole_beside_a_create_that_is_not(self) -> None:
+        async with self.with_queue() as (store, at):
+            finished, failed = record(store, at, "finished"), record(store, at, "failed")
+            await create(store, finished, failed)
+            stale = store.complete(store.epoch - 1, [done(finished)], [failed._replace(due=NOW + 1)])
+            created = store.create([record(store, at, "new")], NOW)
+            with pytest.raises(StaleEpoch):
+                await stale
+            assert await created == [None]
+            assert [task.name for task in await claim_all(store, at.id)] == ["finished", "failed", "new"]
+            assert store.pending(at.id) == 3
 
     async def test_a_purge_kills_what_was_created_before_and_nothing_after(self) -> None:
         async with self.with_queue() as (store, at):
@@ -217,13 +251,46 @@ class StoreConformance:
             assert store.pending(at.id) == 1
             assert await create(store, record(store, at, "old"), now=NOW + 86_401) == [EXISTED_RECENTLY]
 
-    async def test_schedules_are_kept(self) -> None:
+    async def test_documents_are_kept_by_kind_and_key(self) -> None:
         async with self.opened() as store:
-            await store.save_schedule("a", NOW, None)
-            await store.save_schedule("b", NOW, NOW - 60)
-            await store.save_schedule("a", NOW + 60, NOW)
-            await store.delete_schedule("b")
-            assert await store.load_schedules() == {"a": (NOW + 60, NOW)}
+            await store.save_document("job", "a", b"first")
+            await store.save_document("job", "a", b"second")
+            await store.save_document("job", "b", b"\x00\xff")
+            await store.save_document("policy", "a", b"theirs")
+            await store.delete_document("job", "never saved")
+            assert await store.load_documents("job") == {"a": b"second", "b": b"\x00\xff"}
+            await store.delete_document("job", "a")
+            assert await store.load_documents("job") == {"b": b"\x00\xff"}
+            assert await store.load_documents("policy") == {"a": b"theirs"}
+            assert await store.load_documents("none") == {}
+
+    async def test_a_receipt_is_kept_with_what_it_is_a_receipt_of(self) -> None:
+        async with self.with_queue() as (store, at):
+            made, again = record(store, at, "a"), record(store, at, "a")
+            answers = await store.create(
+                [made, again], NOW, lambda told: Document("receipt", "create", repr(told).encode())
+            )
+            assert answers == [None, EXISTS]
+            deleted = await store.delete(
+                at.id, ["a", "b"], NOW, NOW, lambda told: Document("receipt", "delete", repr(told).encode())
+            )
+            assert deleted == [made.id, Missing(False)]
+            kept = {"create": repr(answers).encode(), "delete": repr(deleted).encode()}
+            assert await store.load_documents("receipt") == kept
+
+    async def test_what_a_queue_puts_over_its_tasks_is_kept_and_taken_off_again(self) -> None:
+        async with self.opened() as store:
+            stored = await store.put_queue(OVERRIDDEN)
+            assert stored.queue == OVERRIDDEN
+            assert (await store.put_queue(queue())).queue == queue()
+
+    async def test_a_tasks_own_retry_limits_stay_with_it(self) -> None:
+        async with self.with_queue() as (store, at):
+            made = record(store, at)._replace(retry=b"limits")
+            await create(store, made)
+            await store.complete(store.epoch, [], [made._replace(due=NOW + 1, dispatch_count=1)])
+            assert await claim_all(store, at.id) == [made._replace(due=NOW + 1, dispatch_count=1)]
+            assert await store.find(at.id, str(made.id), NOW) == made._replace(due=NOW + 1, dispatch_count=1)
 
     async def test_ids_grow_though_the_clock_goes_back(self) -> None:
         async with self.opened() as store:
@@ -236,7 +303,7 @@ class StoreConformance:
         await store.purge(other.id, NOW)
         for _ in range(4):
             await claim_all(store, other.id)
-            await store.load_schedules()
+            await store.load_documents("settled")
 
 
 class DurableStoreConformance(StoreConformance):
@@ -247,15 +314,49 @@ class DurableStoreConformance(StoreConformance):
             kept, finished = record(store, at, "kept"), record(store, at, "finished")
             await create(store, kept, finished)
             await store.complete(store.epoch, [done(finished)], [])
-            await store.save_schedule("a", NOW, None)
             epoch, last = store.epoch, store.new_id(NOW)
         async with self.opened() as store:
             assert store.epoch > epoch
             assert store.pending(at.id) == 1
             assert await claim_all(store, at.id) == [kept]
             assert await store.find(at.id, "finished", NOW) == Missing(True)
-            assert await store.load_schedules() == {"a": (NOW, None)}
             assert store.new_id(NOW) >= last - 1
+
+    async def test_queues_documents_and_own_retry_limits_are_there_when_the_store_is_opened_again(self) -> None:
+        async with self.opened() as store:
+            stored = await store.put_queue(OVERRIDDEN)
+            await store.save_document("job", "a", b"document")
+            made = record(store, stored)._replace(retry=b"limits")
+            await create(store, made)
+        async with self.opened() as store:
+            assert await store.load_documents("job") == {"a": b"document"}
+            assert (await store.put_queue(OVERRIDDEN)) == stored
+            assert await claim_all(store, stored.id) == [made]
+
+    async def test_an_earlier_owner_can_neither_claim_nor_complete_after_a_later_one_has_opened(self) -> None:
+        async with self.with_queue() as (store, at):
+            made = record(store, at)
+            await create(store, made)
+            earlier = store.epoch
+        async with self.opened() as store:
+            assert store.epoch > earlier
+            for outcome in ([done(made)], []), ([], [made._replace(due=NOW + 1)]):
+                with pytest.raises(StaleEpoch):
+                    await store.complete(earlier, *outcome)
+            with pytest.raises(StaleEpoch):
+                await store.claim(at.id, earlier, FIRST, 1, 1)
+            assert await claim_all(store, at.id) == [made]
+
+    async def test_a_queue_that_was_dropped_stays_gone_and_its_rows_go(self) -> None:
+        async with self.with_queue() as (store, at):
+            await create(store, *(record(store, at, f"n{number}") for number in range(3000)))
+            await store.drop_queue(at.id, NOW)
+        async with self.opened() as store:
+            again = await store.put_queue(queue())
+            assert again.id != at.id
+            assert store.pending(again.id) == 0
+            assert await claim_all(store, again.id) == []
+            assert await create(store, record(store, again, "n0")) == [None]
 
     async def test_a_purge_that_was_cut_off_goes_on(self) -> None:
         async with self.with_queue() as (store, at):

@@ -19,6 +19,7 @@ ELSEWHERE = {
     "README.md": "tests/examples/test_readme.py",
     "docs/deploy.md": "tests/governance/test_deploy.py",
     "docs/emulator.md": "tests/cloud/test_emulator_document.py",
+    "docs/testing.md": "tests/testing/test_document.py",
 }
 HERE = {"CONTRIBUTING.md", "docs/architecture.md", "docs/files.md"}
 

@@ -122,7 +122,7 @@ def test_gunicorn_serves_on_loopback_with_threads(files: Files, servers: list[Se
     assert server.get("/healthz")[0] == 200
     said = "".join(server.said)
     assert f"http://127.0.0.1:{server.port}" in said
-    assert "gthread" in said
+    assert "headrace.service.worker.Worker" in said
     assert server.stop() == 0
 
 

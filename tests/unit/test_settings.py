@@ -142,3 +142,13 @@ def faults_of(variables: dict[str, str]) -> list[str]:
     with pytest.raises(ConfigError) as raised:
         load_settings(variables)
     return [fault.message.partition(":")[0] for fault in raised.value.faults]
+
+
+def test_a_test_clock_is_a_file_and_is_refused_in_production_and_on_platforms(tmp_path: Path) -> None:
+    clock = {"HEADRACE_TEST_CLOCK": str(tmp_path / "clock")}
+
+    assert load_settings({}).test_clock is None
+    assert load_settings(clock).test_clock == tmp_path / "clock"
+    for place in ({"HEADRACE_ENV": "production"}, {"K_SERVICE": "service"}, {"GAE_ENV": "standard"}):
+        with pytest.raises(ConfigError, match="HEADRACE_TEST_CLOCK: Refused in production"):
+            load_settings({**ACCOUNTS, **URL, **clock, **place})

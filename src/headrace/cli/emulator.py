@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from marshmallow import ValidationError
 
 from headrace.cloud.settings import ServerSettings, Started
+from headrace.config.values import duration
+from headrace.engine.address import parse_address
+from headrace.engine.reach import TargetRule, parse_rule
 from headrace.errors import ConfigError, HeadraceError
 
 _GRPC_ENVIRONMENT = {
@@ -20,8 +24,39 @@ _GRPC_ENVIRONMENT = {
 }
 
 
+def read_duration(text: str) -> float:
+    """`90s`, `5m`, `1h`, `9d` as seconds."""
+    try:
+        return float(duration(text))
+    except ValidationError as error:
+        raise click.BadParameter(f"{text} {error.messages[0]}.") from error
+
+
+def read_rule(text: str) -> TargetRule:
+    """HOST[:PORT], *.DOMAIN[:PORT] or a CIDR block as a rule on targets."""
+    try:
+        return parse_rule(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}") from error
+
+
+def read_app_engine_url(text: str) -> tuple[str, str]:
+    """`[[VERSION.]SERVICE=]URL` as the part of the application ("": all) and its URL."""
+    part, url = ("", text) if text.startswith(("http://", "https://")) else text.partition("=")[::2]
+    try:
+        parse_address(url)
+    except HeadraceError as error:
+        raise click.BadParameter(error.message) from error
+    return part, url
+
+
 @click.command("emulator")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; loopback only.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; off loopback HEADRACE_QUEUE_SERVER_TOKEN must be set.",
+)
 @click.option(
     "--grpc-port", default=8123, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free port."
 )
@@ -47,12 +82,65 @@ _GRPC_ENVIRONMENT = {
     show_default=True,
     help="Where cron requests go; also the audience of their tokens.",
 )
+@click.option(
+    "--app-engine-url",
+    "app_engine_urls",
+    multiple=True,
+    type=read_app_engine_url,
+    metavar="[[VERSION.]SERVICE=]URL",
+    help="Where App Engine targets are served; may be repeated.  [default: the service URL]",
+)
+@click.option(
+    "--allow-target",
+    "allowed_targets",
+    multiple=True,
+    type=read_rule,
+    metavar="HOST[:PORT]|*.DOMAIN[:PORT]|CIDR",
+    help="Push to nothing else; may be repeated.  [default: on loopback everything, else public addresses]",
+)
+@click.option("--tls-insecure-targets", is_flag=True, help="Do not look at the certificates of https targets.")
 @click.option("--issuer", help="Issuer that tokens name.  [default: the server's REST address]")
 @click.option(
     "--scheduler-service-account",
     default="scheduler@headrace-dev.iam.gserviceaccount.com",
     show_default=True,
     help="Account whose token cron requests carry.",
+)
+@click.option(
+    "--name-memory",
+    default="1h",
+    show_default=True,
+    type=read_duration,
+    metavar="DURATION",
+    help="How long the name of a finished task stays taken.",
+)
+@click.option(
+    "--file-name-memory",
+    default="9d",
+    show_default=True,
+    type=read_duration,
+    metavar="DURATION",
+    help="The same, for the queues of queue.yaml.",
+)
+@click.option(
+    "--queue-name-memory",
+    default="3d",
+    show_default=True,
+    type=read_duration,
+    metavar="DURATION",
+    help="How long the name of a deleted queue stays taken.",
+)
+@click.option(
+    "--pubsub-endpoint",
+    envvar="PUBSUB_EMULATOR_HOST",
+    show_envvar=True,
+    help="Where Pub/Sub targets of jobs publish to: a URL, or the host:port of an emulator.",
+)
+@click.option("--auto-create-queues", is_flag=True, help="A task makes its queue where it is missing.")
+@click.option(
+    "--test-clock",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Run on a clock that tests move: real time plus the offset in this file, which is made if it is missing.",
 )
 @click.option(
     "--ready-file",
@@ -69,11 +157,16 @@ def command(data: Path | None, memory: bool, ready_file: Path | None, as_json: b
     for name, value in _GRPC_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # Imported late: gRPC reads its environment then, and the server costs more than all of the command line.
+    from headrace.cloud.access import read_token
     from headrace.cloud.server import run
 
     if memory and data is not None:
         raise click.UsageError("--data and --memory exclude each other.")
-    settings = ServerSettings(data=None if memory else data or Path(".headrace"), **options)
+    try:
+        token = read_token(os.environ)
+    except HeadraceError as error:
+        _refuse(str(error))
+    settings = ServerSettings(data=None if memory else data or Path(".headrace"), token=token, **options)
 
     def tell(started: Started) -> None:
         document = json.dumps({**asdict(started), "pid": os.getpid()})
@@ -98,11 +191,32 @@ def _describe(started: Started, settings: ServerSettings) -> str:
         f"  tasks  kept {kept}; {started.queues} queues declared",
         f"  cron   {started.cron_jobs} jobs, sent to {settings.service_url}",
         *(f"         left out: {url} ({reason})" for url, reason in started.skipped),
+        *([f"  clock  moved by tests: {settings.test_clock}"] if settings.test_clock else []),
         "",
-        f"  export CLOUD_TASKS_EMULATOR_HOST={started.grpc}",
-        f'  CloudTasksClient(transport=CloudTasksGrpcTransport(channel=grpc.insecure_channel("{started.grpc}")))',
+        *_connections(started),
     ]
     return "\n".join(lines)
+
+
+def _connections(started: Started) -> list[str]:
+    """The lines that connect clients to this server, in the words of each."""
+    host, _, port = started.grpc.rpartition(":")
+    overrides = " ".join(
+        f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}={started.rest}/" for api in ("CLOUDTASKS", "CLOUDSCHEDULER")
+    )
+    return [
+        f"  export CLOUD_TASKS_EMULATOR_HOST={started.grpc}",
+        "Python",
+        f'  CloudTasksClient(transport=CloudTasksGrpcTransport(channel=grpc.insecure_channel("{started.grpc}")))',
+        "Node",
+        f'  new CloudTasksClient({{apiEndpoint: "{host}", port: {port}, projectId: "{started.project}",',
+        '    sslCreds: require("google-gax").grpc.credentials.createInsecure()})',
+        "Go",
+        f'  cloudtasks.NewClient(ctx, option.WithEndpoint("{started.grpc}"), option.WithoutAuthentication(),',
+        "    option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))",
+        "gcloud",
+        f"  export CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_CORE_PROJECT={started.project} {overrides}",
+    ]
 
 
 def _first_fault(error: ConfigError) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 from headrace.cli.faults import count, report, summarise
 from headrace.config import load_queue_file
 from headrace.config.settings import load_settings
+from headrace.drivers.cloudtasks import authorization
 from headrace.errors import ConfigError, DriverError, Fault, StartError
 from headrace.local.address import find_address
 
@@ -59,7 +60,8 @@ def list_queues(folder: Path, as_json: bool) -> None:
             f"No queue server is known in {folder}.",
             hint="Start one by: headrace dev. Or set CLOUD_TASKS_EMULATOR_HOST to its host:port.",
         )
-    queues = _ask(host, f"projects/{settings.project}/locations/{settings.location}")
+    parent = f"projects/{settings.project}/locations/{settings.location}"
+    queues = _ask(host, parent, authorization(settings.queue_server_token))
     if as_json:
         click.echo(json.dumps(queues))
         return
@@ -77,7 +79,7 @@ def list_queues(folder: Path, as_json: bool) -> None:
     Console().print(table)
 
 
-def _ask(host: str, parent: str) -> list[dict[str, Any]]:
+def _ask(host: str, parent: str, metadata: list[tuple[str, str]]) -> list[dict[str, Any]]:
     # Imported here: the other commands do without Google's packages.
     import grpc
     from google.api_core.exceptions import GoogleAPIError
@@ -85,7 +87,8 @@ def _ask(host: str, parent: str) -> list[dict[str, Any]]:
 
     transport = CloudTasksClient.get_transport_class("grpc")(channel=grpc.insecure_channel(host))
     try:
-        found = list(CloudTasksClient(transport=transport).list_queues(parent=parent, retry=None, timeout=10))
+        client = CloudTasksClient(transport=transport)
+        found = list(client.list_queues(parent=parent, retry=None, timeout=10, metadata=metadata))
     except GoogleAPIError as error:
         raise DriverError(f"The queue server at {host} does not answer: {error}.", hint="Is it running?") from error
     return [

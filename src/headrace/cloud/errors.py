@@ -4,11 +4,11 @@ Texts marked "ours" stand for what real Cloud Tasks would do and this server doe
 others are recorded answers of the real service or quoted from it.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
 from zoneinfo import ZoneInfo
 
-from headrace.cloud.descriptors import Help, Message, Status
+from headrace.cloud.descriptors import ErrorInfo, Help, Message, Status
+from headrace.engine.model import RefusedReason
 from headrace.errors import HeadraceError
 
 CALIFORNIA = ZoneInfo("America/Los_Angeles")
@@ -36,37 +36,34 @@ class Code(IntEnum):
     UNAUTHENTICATED = 16
 
 
-@dataclass(frozen=True, slots=True)
-class HelpLink:
-    """A google.rpc.Help detail with one link."""
-
-    description: str
-    url: str
-
-
 class ApiError(HeadraceError):
-    """A call is refused: `rpc_code` and `message` go to the caller as they are, `help_link` as a detail."""
+    """A call is refused: `rpc_code`, `message` and `details` (google.rpc messages) go to the caller as they are."""
 
     code = "API_REFUSED"
 
-    def __init__(self, rpc_code: Code, message: str, help_link: HelpLink | None = None) -> None:
+    def __init__(self, rpc_code: Code, message: str, *details: Message) -> None:
         super().__init__(message)
         self.rpc_code = rpc_code
-        self.help_link = help_link
+        self.details = details
 
     def to_status(self) -> Message:
         """The refusal as a google.rpc.Status, with its details packed."""
         status = Status(code=self.rpc_code, message=self.message)
-        if self.help_link is not None:
-            detail = Help()
-            detail.links.add(description=self.help_link.description, url=self.help_link.url)
+        for detail in self.details:
             status.details.add().Pack(detail)
         return status
 
 
-def invalid(message: str, help_link: HelpLink | None = None) -> ApiError:
+def _help(description: str, url: str) -> Message:
+    """A google.rpc.Help with one link."""
+    detail = Help()
+    detail.links.add(description=description, url=url)
+    return detail
+
+
+def invalid(message: str, *details: Message) -> ApiError:
     """INVALID_ARGUMENT with this text."""
-    return ApiError(Code.INVALID_ARGUMENT, message, help_link)
+    return ApiError(Code.INVALID_ARGUMENT, message, *details)
 
 
 def unimplemented(what: str) -> ApiError:
@@ -79,12 +76,36 @@ def bad_resource_name() -> ApiError:
     return invalid("Invalid resource field value in the request.")
 
 
+def bad_project(name: str) -> ApiError:
+    """A location's name that does not begin with a project: the service takes all of its start for one."""
+    project = name.partition("/")[0]
+    metadata = {"service": "cloudtasks.googleapis.com", "consumer": f"projects/{project}"}
+    return ApiError(
+        Code.PERMISSION_DENIED,
+        f"Permission denied on resource project {project}.",
+        ErrorInfo(reason="CONSUMER_INVALID", domain="googleapis.com", metadata=metadata),
+    )
+
+
+def bad_queue_name() -> ApiError:
+    """The queue to create has a name that is not formed as one."""
+    return invalid(
+        'Queue name must be formatted: "projects/<PROJECT_ID>/locations/<LOCATION_ID>/queues/<QUEUE_ID>".',
+        _help("Definition of queue name", f"{_REFERENCE}#Queue.FIELDS.name"),
+    )
+
+
+def bad_mask(message: str, path: str) -> ApiError:
+    """An update mask names a field that the message does not have; `message` is its short name."""
+    return invalid(f"Invalid mask for {message}: {path}")
+
+
 def bad_task_id(task_id: str) -> ApiError:
     """The last segment of a task's name holds a character that it may not, or is too long."""
     return invalid(
         f'Task ID "{task_id}" can contain only letters ([A-Za-z]), numbers ([0-9]), hyphens (-), '
         "or underscores (_). Task ID must between 1 and 500 characters.",
-        HelpLink("Definition of task ID", f"{_REFERENCE}.tasks#Task.FIELDS.name"),
+        _help("Definition of task ID", f"{_REFERENCE}.tasks#Task.FIELDS.name"),
     )
 
 
@@ -92,6 +113,19 @@ def queue_mismatch(requested: str, named: str) -> ApiError:
     """The task's name lies in another queue than the one that the request names."""
     return invalid(
         f"The queue name from request ('{requested}') must be the same as the queue name in the named task ('{named}')."
+    )
+
+
+def queue_exists() -> ApiError:
+    """A queue with this name is there already."""
+    return ApiError(Code.ALREADY_EXISTS, "Queue already exists")
+
+
+def queue_existed_recently() -> ApiError:
+    """A queue with this name was deleted, and its name is still taken."""
+    return ApiError(
+        Code.FAILED_PRECONDITION,
+        "The queue cannot be created because a queue with this name existed too recently.",
     )
 
 
@@ -103,28 +137,38 @@ def queue_missing() -> ApiError:
     )
 
 
+def entity_missing() -> ApiError:
+    """No such thing, of whatever kind."""
+    return ApiError(Code.NOT_FOUND, "Requested entity was not found.")
+
+
 def task_missing(*, existed_recently: bool = False) -> ApiError:
     """No such task; `existed_recently` when its name is still remembered (GetTask alone tells)."""
-    if existed_recently:
-        text = (
-            "The task no longer exists, though a task with this name existed recently. "
-            "The task either successfully completed or was deleted."
-        )
-    else:
-        text = "Requested entity was not found."
-    return ApiError(Code.NOT_FOUND, text)
-
-
-def task_exists() -> ApiError:
-    """A task with this name waits or runs."""
-    return ApiError(Code.ALREADY_EXISTS, "Requested entity already exists")
-
-
-def task_existed_recently() -> ApiError:
-    """A task with this name is gone, and the queue still remembers the name."""
+    if not existed_recently:
+        return entity_missing()
     return ApiError(
-        Code.ALREADY_EXISTS,
-        "The task cannot be created because a task with this name existed too recently. "
-        f"For more information about task de-duplication see {_REFERENCE}.tasks/create"
-        "#body.request_body.FIELDS.task.",
+        Code.NOT_FOUND,
+        "The task no longer exists, though a task with this name existed recently. "
+        "The task either successfully completed or was deleted.",
     )
+
+
+def task_refused(reason: RefusedReason) -> ApiError:
+    """The engine made no task."""
+    match reason:
+        case RefusedReason.QUEUE_MISSING:
+            return queue_missing()
+        case RefusedReason.EXISTS:
+            return ApiError(Code.ALREADY_EXISTS, "Requested entity already exists")
+        case RefusedReason.EXISTED_RECENTLY:
+            return ApiError(
+                Code.ALREADY_EXISTS,
+                "The task cannot be created because a task with this name existed too recently. "
+                f"For more information about task de-duplication see {_REFERENCE}.tasks/create"
+                "#body.request_body.FIELDS.task.",
+            )
+
+
+def bad_page_token(why: str) -> ApiError:
+    """A page token (ours) that cannot be gone on with; `why` is a sentence."""
+    return invalid(f"Invalid page token. {why}")

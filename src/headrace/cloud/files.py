@@ -1,31 +1,33 @@
-"""queue.yaml and cron.yaml as queues and cron jobs of the engine."""
+"""queue.yaml as queues of the engine, and cron.yaml as jobs."""
 
 import re
 from collections import Counter
 from urllib.parse import urlsplit
 
+from headrace.cloud.descriptors import Message, set_time
+from headrace.cloud.job_requests import complete_job
 from headrace.cloud.names import queue_name
+from headrace.cloud.scheduler_messages import METHOD_NUMBERS, Job
 from headrace.config import CronEntry, CronFile, JobRetry, QueueEntry, QueueFile
-from headrace.engine.model import OidcToken, Queue, QueueState, RateLimits, RetryLimits
-from headrace.engine.scheduler import CronJob
-from headrace.schedules import parse_schedule
+from headrace.engine.model import AppEngineRouting, Queue, QueueState, RateLimits, RetryLimits
 
-NAME_MEMORY = 24 * 3600.0
-"""Seconds that the name of a finished task stays taken ("up to 24 hours", Cloud Tasks v2, Task.name)."""
 TASK_TTL = 315_360_000.0
 """Seconds that a task may live: ten years, as gcloud sets for the queues of a queue.yaml."""
 
-_NO_RETRY = RetryLimits(max_attempts=1, max_duration=0, min_backoff=0, max_backoff=0, max_doublings=0)
-_NOT_IN_A_JOB_NAME = re.compile(r"[^A-Za-z0-9_-]+")
-_LONGEST_JOB_NAME = 480
+_NOT_IN_A_JOB_ID = re.compile(r"[^A-Za-z0-9_-]+")
+_LONGEST_JOB_ID = 480
 
 
-def make_queues(file: QueueFile, project: str, location: str) -> list[Queue]:
-    """The queues of a queue.yaml in `projects/<project>/locations/<location>`."""
-    return [_make_queue(entry, queue_name(project, location, entry.name)) for entry in file.queues]
+def make_queues(file: QueueFile, project: str, location: str, name_memory: float) -> list[Queue]:
+    """The queues of a queue.yaml in `projects/<project>/locations/<location>`.
+
+    The names of their finished tasks stay taken for `name_memory` seconds.
+    """
+    return [make_queue(entry, queue_name(project, location, entry.name), name_memory) for entry in file.queues]
 
 
-def _make_queue(entry: QueueEntry, name: str) -> Queue:
+def make_queue(entry: QueueEntry, name: str, name_memory: float) -> Queue:
+    """One entry of a queue.yaml as the queue of this full name."""
     retry = entry.retry
     return Queue(
         name=name,
@@ -39,47 +41,53 @@ def _make_queue(entry: QueueEntry, name: str) -> Queue:
         ),
         state=QueueState.RUNNING,
         purged_at=None,
-        name_memory=NAME_MEMORY,
+        name_memory=name_memory,
         task_ttl=TASK_TTL,
+        routing=_make_routing(entry.target),
     )
 
 
-def make_cron_jobs(file: CronFile, service_url: str, service_account: str) -> list[CronJob]:
-    """The jobs of a cron.yaml, each a GET of its url under `service_url`.
+def _make_routing(target: str | None) -> AppEngineRouting | None:
+    """`[version.]service` as App Engine's routing."""
+    if target is None:
+        return None
+    version, _, service = target.rpartition(".")
+    return AppEngineRouting(service, version, "")
 
-    Requests carry a token of `service_account` for the audience `service_url`. `target` is not looked at: there
-    is one service. A job's name is made from its url; where several jobs share one, a number is added.
+
+def make_cron_jobs(file: CronFile, project: str, location: str) -> list[Message]:
+    """The jobs of a cron.yaml in `projects/<project>/locations/<location>`, as Cloud Scheduler messages, complete.
+
+    Each is a GET of an App Engine target, as gcloud makes them. A job's id is made from its url; where several
+    jobs share one, a number is added.
     """
-    base = service_url.rstrip("/")
     seen: Counter[str] = Counter()
     jobs = []
     for entry in file.entries:
-        name = _NOT_IN_A_JOB_NAME.sub("-", urlsplit(entry.url).path.strip("/"))[:_LONGEST_JOB_NAME] or "root"
-        seen[name] += 1
-        name = name if seen[name] == 1 else f"{name}-{seen[name]}"
-        jobs.append(_make_cron_job(entry, name, base, OidcToken(service_account, base)))
+        job_id = _NOT_IN_A_JOB_ID.sub("-", urlsplit(entry.url).path.strip("/"))[:_LONGEST_JOB_ID] or "root"
+        seen[job_id] += 1
+        job_id = job_id if seen[job_id] == 1 else f"{job_id}-{seen[job_id]}"
+        jobs.append(_make_cron_job(entry, f"projects/{project}/locations/{location}/jobs/{job_id}"))
     return jobs
 
 
-def _make_cron_job(entry: CronEntry, name: str, base: str, oidc: OidcToken) -> CronJob:
-    return CronJob(
-        name=name,
-        key=f"cron/{name}/{entry.schedule}/{entry.timezone}",
-        url=base + entry.url,
-        schedule=parse_schedule(entry.schedule, entry.timezone),
-        retry=_make_job_retry(entry.retry),
-        oidc=oidc,
-    )
+def _make_cron_job(entry: CronEntry, name: str) -> Message:
+    job = Job(name=name, description=entry.description, schedule=entry.schedule, time_zone=entry.timezone)
+    target = job.app_engine_http_target
+    target.http_method = METHOD_NUMBERS["GET"]
+    target.relative_uri = entry.url
+    if entry.target is not None:
+        service, _, version = entry.target.partition(":")
+        target.app_engine_routing.service = service
+        target.app_engine_routing.version = version
+    if entry.retry is not None:
+        _fill_job_retry(job.retry_config, entry.retry)
+    return complete_job(job)
 
 
-def _make_job_retry(retry: JobRetry | None) -> RetryLimits:
-    """No limit named means no retry, as Cloud Scheduler's retry_count has it; an age alone retries until then."""
-    if retry is None or (retry.job_retry_limit is None and not retry.job_age_limit_seconds):
-        return _NO_RETRY
-    return RetryLimits(
-        max_attempts=-1 if retry.job_retry_limit is None else retry.job_retry_limit + 1,
-        max_duration=retry.job_age_limit_seconds,
-        min_backoff=retry.min_backoff_seconds,
-        max_backoff=retry.max_backoff_seconds,
-        max_doublings=retry.max_doublings,
-    )
+def _fill_job_retry(config: Message, retry: JobRetry) -> None:
+    config.retry_count = retry.job_retry_limit or 0
+    config.max_doublings = retry.max_doublings
+    set_time(config.max_retry_duration, retry.job_age_limit_seconds)
+    set_time(config.min_backoff_duration, retry.min_backoff_seconds)
+    set_time(config.max_backoff_duration, retry.max_backoff_seconds)

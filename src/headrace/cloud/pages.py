@@ -3,7 +3,12 @@
 import base64
 import binascii
 
-from headrace.cloud.errors import ApiError, invalid
+import orjson
+
+from headrace.cloud.errors import bad_page_token, invalid
+
+TOKEN_LIFE = 2 * 3600.0
+"""Seconds that a token may be used (ListTasksResponse.next_page_token)."""
 
 
 def page_size(asked: int, most: int) -> int:
@@ -13,19 +18,22 @@ def page_size(asked: int, most: int) -> int:
     return min(asked or most, most)
 
 
-def write_token(place: str) -> str:
-    """The token of the page after a place."""
-    return base64.urlsafe_b64encode(place.encode()).decode()
+def write_token(place: str, listing: str, now: float) -> str:
+    """The token of the page after a place; `listing` is all that has to stay the same from page to page."""
+    return base64.urlsafe_b64encode(orjson.dumps((place, listing, now))).decode()
 
 
-def read_token(token: str) -> str:
-    """The place of a token; "" for the first page."""
+def read_token(token: str, listing: str, now: float) -> str:
+    """The place of a token; "" for the first page. ApiError when it is not one of this listing, or too old."""
+    if not token:
+        return ""
     try:
-        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise bad_token() from error
-
-
-def bad_token() -> ApiError:
-    """The token was not made by `write_token`."""
-    return invalid("The page token is not one that this method gave.")
+        place, same, made_at = orjson.loads(base64.b64decode(token, altchars=b"-_", validate=True))
+        age = now - float(made_at)
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise bad_page_token("It was not given by this method.") from error
+    if same != listing or not isinstance(place, str):
+        raise bad_page_token("The parent and the filter must stay the same while pages are read.")
+    if age > TOKEN_LIFE:
+        raise bad_page_token("It is older than two hours.")
+    return place

@@ -2,27 +2,34 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from math import inf
 from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from headrace.clock import Clock
+from headrace.cloud.access import Access
+from headrace.cloud.bindings import TASKS
 from headrace.cloud.descriptors import Message
 from headrace.cloud.errors import CALIFORNIA, ApiError, Code, invalid, unimplemented
-from headrace.cloud.services import Method, Service
+from headrace.cloud.services import Rpc, Service
 from headrace.engine.errors import StoreUnavailable
 from headrace.errors import StartError
 
 MAX_REQUEST_BYTES = 32 << 20
 """Largest call taken. One task is at most 1 MiB; a batch of 100 large ones needs more than gRPC's 4 MiB."""
+MAX_DEADLINES = {TASKS: 30.0}
+"""How far ahead a client's deadline may lie, in seconds, where a service has a rule. Cloud Tasks' own."""
 
+_END_OF_TIME = 253402300799
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _STATUS_DETAILS = "grpc-status-details-bin"
-_Handler: TypeAlias = Callable[[Message, Any], Awaitable[Message]]
+_Handler: TypeAlias = Callable[[bytes, Any], Awaitable[Message]]
 
 
-def make_server(services: Sequence[Service], clock: Clock, address: str) -> tuple[grpc.aio.Server, int]:
+def make_server(services: Sequence[Service], access: Access, clock: Clock, address: str) -> tuple[grpc.aio.Server, int]:
     """A server bound to `address` (host:port, port 0 for any free one), not started, and its port.
 
     Raises StartError when the port is taken.
@@ -33,9 +40,11 @@ def make_server(services: Sequence[Service], clock: Clock, address: str) -> tupl
         ("grpc.so_reuseport", 0),
         ("grpc.http2.bdp_probe", 0),
         ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+        # A connection that never says what it speaks is let go of.
+        ("grpc.server_handshake_timeout_ms", 30_000),
     ]
     server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers((_Handlers(services, clock),))
+    server.add_generic_rpc_handlers((_Handlers(services, access, clock),))
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -47,21 +56,37 @@ def make_server(services: Sequence[Service], clock: Clock, address: str) -> tupl
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Finds the handler of a call. A method of ours that is not built says so in words."""
 
-    def __init__(self, services: Sequence[Service], clock: Clock) -> None:
+    def __init__(self, services: Sequence[Service], access: Access, clock: Clock) -> None:
+        self._access = access
         self._handlers = {
-            f"/{service.name}/{name}": _unary(_serve(rpc.answer, clock), rpc.request_class.FromString)
+            f"/{service.name}/{name}": _unary(_serve(rpc, clock, MAX_DEADLINES.get(service.name, inf)))
             for service in services
             for name, rpc in service.rpcs.items()
         }
 
     def service(self, handler_call_details: Any) -> Any:
-        method: str = handler_call_details.method
-        handler = self._handlers.get(method)
-        return handler if handler is not None else _unary(_refuse(unimplemented(method[1:])))
+        try:
+            if self._access.is_needed:
+                self._access.check(_authorization(handler_call_details.invocation_metadata))
+            method: str = handler_call_details.method
+            handler = self._handlers.get(method)
+            if handler is None:
+                raise unimplemented(method[1:])
+        except ApiError as refusal:
+            return _unary(_refuse(refusal))
+        return handler
 
 
-def _unary(handler: _Handler, read: Callable[[bytes], Message] | None = None) -> Any:
-    return grpc.unary_unary_rpc_method_handler(handler, request_deserializer=read, response_serializer=_serialize)
+def _authorization(metadata: Any) -> str | None:
+    for name, value in metadata or ():
+        if name == "authorization" and isinstance(value, str):
+            return value
+    return None
+
+
+def _unary(handler: _Handler) -> Any:
+    # Requests are parsed by the handler: gRPC has no words for bytes that are no message.
+    return grpc.unary_unary_rpc_method_handler(handler, response_serializer=_serialize)
 
 
 def _serialize(answer: Message) -> bytes:
@@ -69,28 +94,32 @@ def _serialize(answer: Message) -> bytes:
     return data
 
 
-def _serve(method: Method, clock: Clock) -> _Handler:
-    async def handle(request: Message, context: Any) -> Message:
+def _serve(rpc: Rpc, clock: Clock, max_deadline: float) -> _Handler:
+    parse, answer = rpc.request_class.FromString, rpc.answer
+
+    async def handle(request: bytes, context: Any) -> Message:
         try:
-            _check_deadline(context.time_remaining(), clock)
-            return await method(request)
+            _check_deadline(context.time_remaining(), max_deadline, clock)
+            return await answer(parse(request))
         except ApiError as refusal:
             return await _abort(context, refusal)
         except StoreUnavailable as error:
             return await _abort(context, ApiError(Code.UNAVAILABLE, str(error)))
+        except DecodeError:
+            return await _abort(context, invalid("The request is not a message of this method."))
 
     return handle
 
 
-def _check_deadline(remaining: float | None, clock: Clock) -> None:
-    """Refuse a call whose client waits longer than 30 s; `remaining` in seconds, None for one without end."""
-    if remaining is not None and remaining > 30:
-        until = datetime.fromtimestamp(clock.now() + remaining, CALIFORNIA).isoformat()
-        raise invalid(f"The request deadline is {until}. The deadline cannot be more than 30s in the future.")
+def _check_deadline(remaining: float | None, longest: float, clock: Clock) -> None:
+    """Refuse a call whose client waits too long; `remaining` in seconds, None for one without end."""
+    if remaining is not None and remaining > longest:
+        until = datetime.fromtimestamp(min(clock.now() + remaining, _END_OF_TIME), CALIFORNIA).isoformat()
+        raise invalid(f"The request deadline is {until}. The deadline cannot be more than {longest:g}s in the future.")
 
 
 def _refuse(refusal: ApiError) -> _Handler:
-    async def handle(_request: Message, context: Any) -> Message:
+    async def handle(_request: bytes, context: Any) -> Message:
         return await _abort(context, refusal)
 
     return handle
@@ -98,5 +127,5 @@ def _refuse(refusal: ApiError) -> _Handler:
 
 async def _abort(context: Any, refusal: ApiError) -> Message:
     """End the call with the refusal; the details ride in the trailer that clients look for them in."""
-    details = ((_STATUS_DETAILS, refusal.to_status().SerializeToString()),) if refusal.help_link else ()
+    details = ((_STATUS_DETAILS, refusal.to_status().SerializeToString()),) if refusal.details else ()
     return await context.abort(_STATUS_CODES[refusal.rpc_code], refusal.message, details)

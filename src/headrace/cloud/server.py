@@ -4,74 +4,85 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from headrace.clock import Clock, SystemClock
+from headrace.clock import Clock, MovableClock, SharedClock, SystemClock
 from headrace.cloud import rpc
+from headrace.cloud.access import Access, check_host
+from headrace.cloud.control import MAX_PAGE, Control
+from headrace.cloud.declarations import Declarations, Declared
+from headrace.cloud.descriptors import Message
 from headrace.cloud.files import make_cron_jobs, make_queues
-from headrace.cloud.oidc import TokenIssuer, load_key, make_key
-from headrace.cloud.queues import Queues
-from headrace.cloud.rest import RestApplication, RestServer
-from headrace.cloud.services import Service
+from headrace.cloud.rest import RestApplication, RestServer, public_routes
+from headrace.cloud.scheduler_api import SchedulerApi
 from headrace.cloud.settings import ServerSettings, Started
 from headrace.cloud.task_requests import is_loopback
-from headrace.cloud.tasks import Tasks
+from headrace.cloud.tasks_api import TasksApi
+from headrace.cloud.timelapse import Activity
+from headrace.cloud.tokens import TokenIssuer, load_key, make_key
+from headrace.cloud.transcoding import api_routes, buffer_routes
 from headrace.config import load_cron_file, load_queue_file
+from headrace.config.overlays import overlay_path
+from headrace.engine.bell import Bell
 from headrace.engine.engine import Engine
-from headrace.engine.http import Client
-from headrace.engine.model import EngineSettings, Queue
-from headrace.engine.scheduler import ATTEMPT_DEADLINE, CronJob, Scheduler, Send, firing_headers
+from headrace.engine.model import AppEngineUrls, EngineSettings, Queue
+from headrace.engine.reach import PUBLIC_ONLY, TargetRules
 from headrace.engine.store.sqlite import SqliteStore
 from headrace.errors import StartError
 
 GRACE = 10.0
 """Seconds from the signal to the exit, as platforms give them."""
+_TEST_HISTORY_BYTES = 64 << 20
+_BACKLOG = 2048
 _SHORT_GRACE = 2.0
 """Of these, the seconds for API calls and for cron requests, each; pushes have the rest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """What the files say."""
-
-    queues: list[Queue]
-    cron_jobs: list[CronJob]
-    skipped: tuple[tuple[str, str], ...]
 
 
 def load_files(settings: ServerSettings) -> Declared:
     """Read queue.yaml and cron.yaml, where they are given. Raises ConfigError."""
     queues: list[Queue] = []
-    cron_jobs: list[CronJob] = []
+    cron_jobs: list[Message] = []
     skipped: tuple[tuple[str, str], ...] = ()
     if settings.queue_file is not None:
         queue_file = load_queue_file(settings.queue_file, settings.environment)
-        queues = make_queues(queue_file, settings.project, settings.location)
+        queues = make_queues(queue_file, settings.project, settings.location, settings.file_name_memory)
     if settings.cron_file is not None:
         cron_file = load_cron_file(settings.cron_file, settings.environment)
-        cron_jobs = make_cron_jobs(cron_file, settings.service_url, settings.scheduler_service_account)
+        cron_jobs = make_cron_jobs(cron_file, settings.project, settings.location)
         skipped = cron_file.skipped
     return Declared(queues, cron_jobs, skipped)
+
+
+def declared_paths(settings: ServerSettings) -> list[Path]:
+    """The files that `load_files` reads, and the overlays that it would read if they were there."""
+    files = [path for path in (settings.queue_file, settings.cron_file) if path is not None]
+    overlays = [overlay_path(path, settings.environment) for path in files] if settings.environment else []
+    return files + overlays
 
 
 class QueueServer:
     """A queue server from start to stop; `clock` is its only time."""
 
-    def __init__(self, settings: ServerSettings, clock: Clock) -> None:
+    def __init__(self, settings: ServerSettings, clock: Clock, test_clock: MovableClock | None = None) -> None:
         self._settings = settings
         self._clock = clock
-        self._store = SqliteStore(settings.data)
+        self._test_clock = test_clock
+        # A moved clock waits for each outcome, so none waits for company.
+        self._store = SqliteStore(settings.data) if test_clock is None else SqliteStore(settings.data, patience=0.0)
         self._running = contextlib.AsyncExitStack()
-        self._timed: tuple[Engine, Scheduler] | None = None
+        self._engine: Engine | None = None
+        self._activity: Activity | None = None
 
     async def start(self) -> Started:
         """Load the files, take ports and data folder, serve. Raises ConfigError or StartError."""
         declared = load_files(self._settings)
-        _check_host(self._settings.host)
+        check_host(self._settings.host, self._settings.token)
         async with contextlib.AsyncExitStack() as stack:
             started = await self._start(declared, stack)
             self._running = stack.pop_all()
@@ -79,37 +90,53 @@ class QueueServer:
 
     async def stop(self) -> None:
         """Take no call and start no push; what is under way has 10 seconds to end."""
+        if self._engine is not None:
+            self._engine.halt()
         await self._running.aclose()
 
     def clock_moved(self) -> None:
         """Look at the clock again. To be called by whoever moves a test clock."""
-        for part in self._timed or ():
-            part.clock_moved()
+        if self._activity is not None:
+            self._activity.clock_moved()
 
     async def _start(self, declared: Declared, stack: contextlib.AsyncExitStack) -> Started:
         host = self._settings.host
         listener = stack.enter_context(_bind(host, self._settings.rest_port))
         rest_url = f"http://{_authority(host, listener.getsockname()[1])}"
         issuer = TokenIssuer(self._settings.issuer or rest_url, self._load_key(), self._clock)
-        engine = Engine(self._store, self._clock, issuer, EngineSettings())
-        services = _make_services(engine, self._clock)
-        calls, grpc_port = rpc.make_server(services, self._clock, _authority(host, self._settings.grpc_port))
+        engine_settings = make_engine_settings(self._settings)
+        bell = Bell()
+        engine = Engine(self._store, self._clock, issuer, engine_settings, bell)
+        tasks_api = TasksApi(engine, self._store, self._clock, self._settings)
+        scheduler_api = SchedulerApi(self._store, self._clock, issuer, self._settings, engine_settings, bell)
+        services = [*tasks_api.services, *scheduler_api.services]
+        access = Access(self._settings.token)
+        calls, grpc_port = rpc.make_server(services, access, self._clock, _authority(host, self._settings.grpc_port))
         stack.push_async_callback(calls.stop, None)
 
         await engine.start()
         stack.push_async_callback(engine.stop, GRACE - 2 * _SHORT_GRACE)
+        await tasks_api.load()
+        await scheduler_api.load(declared.cron_jobs)
         for queue in declared.queues:
             await engine.put_queue(queue)
         await calls.start()
         stack.push_async_callback(calls.stop, _SHORT_GRACE)
 
-        client = Client()
-        stack.push_async_callback(client.close)
-        scheduler = Scheduler(declared.cron_jobs, self._store, self._clock, _make_send(client, issuer))
-        await scheduler.start()
-        stack.push_async_callback(scheduler.stop, _SHORT_GRACE)
-        self._timed = (engine, scheduler)
-        rest = RestServer(RestApplication(issuer), listener)
+        await scheduler_api.start()
+        stack.push_async_callback(scheduler_api.stop, _SHORT_GRACE)
+        self._engine, self._activity = engine, Activity(self._clock, engine, scheduler_api.scheduler, bell)
+        load = partial(load_files, self._settings)
+        declarations = Declarations(engine, tasks_api, scheduler_api.jobs, declared, load)
+        if paths := declared_paths(self._settings):
+            watch = asyncio.create_task(declarations.watch(paths), name="watch")
+            stack.callback(watch.cancel)
+        control = Control(
+            *(engine, self._clock, self._test_clock, self._activity, declarations),
+            self._settings.file_name_memory,
+        )
+        routes = [*public_routes(issuer), *control.routes(), *buffer_routes(tasks_api.buffer), *api_routes(services)]
+        rest = RestServer(RestApplication(routes, access), listener)
         stack.push_async_callback(rest.stop)
         return Started(
             grpc=_authority(host, grpc_port),
@@ -117,6 +144,8 @@ class QueueServer:
             issuer=issuer.issuer,
             queues=len(declared.queues),
             cron_jobs=len(declared.cron_jobs),
+            project=self._settings.project,
+            location=self._settings.location,
             skipped=declared.skipped,
         )
 
@@ -124,16 +153,28 @@ class QueueServer:
         return make_key() if self._settings.data is None else load_key(self._settings.data / "token-key.pem")
 
 
-def _make_services(engine: Engine, clock: Clock) -> list[Service]:
-    return [Service("google.cloud.tasks.v2.CloudTasks", {**Queues(engine).rpcs, **Tasks(engine, clock).rpcs})]
+def make_engine_settings(settings: ServerSettings) -> EngineSettings:
+    """What the settings of the server mean for its pushes."""
+    urls = dict(settings.app_engine_urls)
+    default = urls.pop("", settings.service_url)
+    reach = None if is_loopback(settings.host) else PUBLIC_ONLY
+    if settings.allowed_targets:
+        reach = TargetRules(settings.allowed_targets)
+    # A test asks after all that was delivered, where a person asks after the last of it.
+    kept = {} if settings.test_clock is None else {"history": MAX_PAGE, "history_bytes": _TEST_HISTORY_BYTES}
+    return EngineSettings(
+        **kept,
+        tls=_trust_any_target() if settings.tls_insecure_targets else None,
+        app_engine=AppEngineUrls(default, tuple(urls.items())),
+        reach=reach,
+    )
 
 
-def _check_host(host: str) -> None:
-    if not is_loopback(host):
-        raise StartError(
-            f"The server asks no caller who it is, so it listens on loopback only, not on {host}.",
-            hint="Leave --host out, or give it 127.0.0.1.",
-        )
+def _trust_any_target() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _authority(host: str, port: int) -> str:
@@ -147,6 +188,8 @@ def _bind(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # Who reads the address before the front serves is queued rather than refused.
+        listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         raise StartError(
@@ -156,28 +199,27 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _make_send(client: Client, tokens: TokenIssuer) -> Send:
-    async def send(job: CronJob, scheduled_at: float) -> int:
-        token = tokens.token(job.oidc) if job.oidc is not None else None
-        headers = firing_headers(job, scheduled_at, token)
-        return (await client.request("GET", job.url, headers, b"", ATTEMPT_DEADLINE)).status
-
-    return send
-
-
 async def serve(settings: ServerSettings, ready: Callable[[Started], None]) -> None:
     """Run a queue server until SIGTERM or SIGINT; `ready` is called once it serves."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    server = QueueServer(settings, SystemClock())
+    test_clock = None if settings.test_clock is None else _open_clock(settings.test_clock)
+    server = QueueServer(settings, test_clock or SystemClock(), test_clock)
     started = await server.start()
     try:
         ready(started)
         await stopped.wait()
     finally:
         await server.stop()
+
+
+def _open_clock(path: Path) -> SharedClock:
+    try:
+        return SharedClock(path)
+    except (OSError, ValueError) as error:
+        raise StartError(f"The test clock cannot be had: {error}.", hint="Give --test-clock another file.") from error
 
 
 def run(settings: ServerSettings, ready: Callable[[Started], None]) -> None:

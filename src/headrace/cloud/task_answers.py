@@ -2,23 +2,11 @@
 
 from headrace.cloud.descriptors import Message, set_time
 from headrace.cloud.errors import Code
+from headrace.cloud.http_codes import code_of
 from headrace.cloud.messages import BASIC, FULL, METHOD_NUMBERS, Task
+from headrace.cloud.routing import fill_routing
 from headrace.engine import model
 
-_CODES = {
-    400: Code.INVALID_ARGUMENT,
-    401: Code.UNAUTHENTICATED,
-    403: Code.PERMISSION_DENIED,
-    404: Code.NOT_FOUND,
-    409: Code.ALREADY_EXISTS,
-    429: Code.RESOURCE_EXHAUSTED,
-    499: Code.CANCELLED,
-    500: Code.INTERNAL,
-    501: Code.UNIMPLEMENTED,
-    503: Code.UNAVAILABLE,
-    504: Code.DEADLINE_EXCEEDED,
-}
-"""The google.rpc code that an attempt shows for an HTTP status; UNKNOWN for any other that is not 2xx."""
 _SYSTEM_NAME_LENGTH = 16
 """Digits of the name that the engine gives: microseconds since the epoch."""
 
@@ -33,8 +21,7 @@ def task_message(task: model.Task, view: int) -> Message:
     )
     message.create_time.seconds = int(task.created_at)
     set_time(message.schedule_time, task.schedule_at)
-    set_time(message.dispatch_deadline, task.dispatch_deadline)
-    _fill_request(message.http_request, task.target, with_body=view == FULL)
+    _fill_request(message, task, task.queue, with_body=view == FULL)
     if task.first_attempt is not None:
         set_time(message.first_attempt.dispatch_time, task.first_attempt.dispatched_at)
     if task.last_attempt is not None:
@@ -47,23 +34,50 @@ def stored_size(task: model.NewTask, queue: str, now: float) -> int:
     message = Task(name=f"{queue}/tasks/{task.name or '0' * _SYSTEM_NAME_LENGTH}")
     message.create_time.seconds = int(now)
     set_time(message.schedule_time, task.schedule_at or now)
-    set_time(message.dispatch_deadline, task.dispatch_deadline)
-    _fill_request(message.http_request, task.target, with_body=True)
+    _fill_request(message, task, queue, with_body=True)
     size: int = message.ByteSize()
     return size
 
 
-def _fill_request(message: Message, target: model.Target, *, with_body: bool) -> None:
-    assert isinstance(target, model.HttpTarget)
-    message.url = target.url
-    message.http_method = METHOD_NUMBERS[target.method]
-    message.headers.update(target.headers)
+def _fill_request(message: Message, task: model.Task | model.NewTask, queue: str, *, with_body: bool) -> None:
+    """What a task is created with. The default deadline of an App Engine target is not stored, so not shown."""
+    target = task.target
+    if isinstance(target, model.AppEngineTarget):
+        request = message.app_engine_http_request
+        request.relative_uri = target.relative_uri
+        fill_routing(request.app_engine_routing, target.routing, queue)
+    else:
+        request = message.http_request
+        request.url = target.url
+        fill_authorization(request, target.authorization, audience=target.url)
+    request.http_method = METHOD_NUMBERS[target.method]
+    request.headers.update(target.headers)
     if with_body:
-        message.body = target.body
-    token = target.authorization
+        request.body = target.body
+    if task.dispatch_deadline:
+        set_time(message.dispatch_deadline, task.dispatch_deadline)
+    if task.retry is not None:
+        fill_retry(message.retry_config, task.retry)
+
+
+def fill_authorization(message: Message, token: model.Authorization | None, *, audience: str = "") -> None:
+    """Fill the token of an HttpRequest or an HttpTarget; `audience` stands in for one that was left out."""
     if isinstance(token, model.OidcToken):
         message.oidc_token.service_account_email = token.service_account_email
-        message.oidc_token.audience = token.audience
+        message.oidc_token.audience = token.audience or audience
+    elif token is not None:
+        message.oauth_token.service_account_email = token.service_account_email
+        message.oauth_token.scope = token.scope
+
+
+def fill_retry(message: Message, limits: model.RetryLimits) -> None:
+    """Fill a RetryConfig; a duration without limit is left out."""
+    message.max_attempts = limits.max_attempts
+    message.max_doublings = limits.max_doublings
+    set_time(message.min_backoff, limits.min_backoff)
+    set_time(message.max_backoff, limits.max_backoff)
+    if limits.max_duration:
+        set_time(message.max_retry_duration, limits.max_duration)
 
 
 def _fill_attempt(message: Message, attempt: model.Attempt) -> None:
@@ -75,10 +89,6 @@ def _fill_attempt(message: Message, attempt: model.Attempt) -> None:
     if attempt.status is None:
         code, text = Code.DEADLINE_EXCEEDED, attempt.error
     else:
-        code, text = _code_of(attempt.status), f"HTTP status code {attempt.status}"
+        code, text = code_of(attempt.status), f"HTTP status code {attempt.status}"
     message.response_status.code = code
     message.response_status.message = f"{code.name}({code.value}): {text}"
-
-
-def _code_of(status: int) -> Code:
-    return Code.OK if 200 <= status < 300 else _CODES.get(status, Code.UNKNOWN)

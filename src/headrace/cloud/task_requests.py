@@ -1,23 +1,28 @@
 """A CreateTaskRequest, checked and made into what the engine takes.
 
-Each rule is real Cloud Tasks' own, in its words, except those of `_check_url`, `_read_headers` and the body's
-method that have no recorded answer: a task that can never be pushed, or would break the request that it
-becomes, is better refused than accepted.
+Each rule is real Cloud Tasks' own, in its words, except those of URLs, headers and the body's method that have
+no recorded answer: a task that can never be pushed, or would break the request that it becomes, is better refused
+than accepted.
 """
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import TypeAlias
 
 from headrace.cloud import names
 from headrace.cloud.descriptors import Message
-from headrace.cloud.errors import CALIFORNIA, invalid, queue_mismatch, unimplemented
-from headrace.cloud.messages import METHOD_NAMES
+from headrace.cloud.errors import CALIFORNIA, ApiError, Code, invalid, queue_mismatch
+from headrace.cloud.headers import check_headers
+from headrace.cloud.messages import METHOD_NAMES, METHOD_NUMBERS
+from headrace.cloud.retry_requests import DEFAULT_RETRY, read_retry
+from headrace.cloud.routing import read_routing
 from headrace.cloud.task_answers import stored_size
 from headrace.engine.address import parse_address
 from headrace.engine.errors import TargetUnreachable
-from headrace.engine.model import HttpTarget, NewTask, OidcToken
+from headrace.engine.model import AppEngineTarget, Authorization, HttpTarget, NewTask, OAuthToken, OidcToken, Target
 
 MAX_STORED_BYTES = 1_048_569
 """Largest stored task: its FULL form, defaults filled in, serialised. Measured on the real service."""
@@ -26,17 +31,23 @@ MAX_SCHEDULE_AHEAD = 720 * 3600.0
 DEFAULT_DEADLINE = 600.0
 """Dispatch deadline of an HTTP task that names none, in seconds."""
 MAX_URL_LENGTH = 2083
-MAX_HEADER_BYTES = 80 * 1024
-USER_AGENT = ("User-Agent", "Google-Cloud-Tasks")
+HTTP_USER_AGENT = "Google-Cloud-Tasks"
+APP_ENGINE_USER_AGENT = "AppEngine-Google; (+http://code.google.com/appengine)"
+DEFAULT_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+"""Scope of an OAuth token that names none (Cloud Tasks v2, OAuthToken.scope)."""
 
 _SIZE_OF_DEFAULTS = 8192
 """More than a task's name, times and defaults add to a request: far below the limit nothing is counted."""
 _END_OF_TIME = 253402300799
-_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_NOT_IN_A_URI = re.compile(r"[\x00-\x20\x7f]")
+_POST = METHOD_NUMBERS["POST"]
 
 
-def read_create(request: Message, parent: str, now: float) -> NewTask:
+MayReach: TypeAlias = Callable[[str, Target], bool]
+"""Whether a task of a queue may have a target; `Engine.may_reach` is one."""
+
+
+def read_create(request: Message, parent: str, now: float, may_reach: MayReach) -> NewTask:
     """Check a CreateTaskRequest on the queue `parent` (a checked full name); ApiError says what is wrong.
 
     `now` is the time of the call, in seconds. A schedule time that is past or absent is None: due at once.
@@ -47,20 +58,31 @@ def read_create(request: Message, parent: str, now: float) -> NewTask:
     if not is_app_engine and not task.HasField("http_request"):
         raise invalid("Task.payload_type is not set.")
     deadline = _read_deadline(task, is_app_engine=is_app_engine)
-    if is_app_engine:
-        raise unimplemented("App Engine HTTP targets; give an http_request")
-    if task.HasField("retry_config"):
-        raise unimplemented("retry limits of a single task; set them on its queue")
     new_task = NewTask(
         name=name,
-        target=_read_target(task.http_request),
+        target=_read_app_engine(task.app_engine_http_request) if is_app_engine else _read_http(task.http_request),
         schedule_at=_read_schedule_time(task, now),
         dispatch_deadline=deadline,
+        retry=read_retry(task.retry_config, DEFAULT_RETRY) if task.HasField("retry_config") else None,
     )
-    size = request.ByteSize()
-    if size > MAX_STORED_BYTES - _SIZE_OF_DEFAULTS and stored_size(new_task, parent, now) > MAX_STORED_BYTES:
-        raise invalid("Task size too large")
+    check_size(new_task, parent, now, at_least=request.ByteSize())
+    check_reach(new_task, parent, may_reach)
     return new_task
+
+
+def check_size(task: NewTask, queue: str, now: float, *, at_least: int) -> None:
+    """Refuse a task that is too large as it will be stored; what has only `at_least` so many bytes is not counted."""
+    if at_least > MAX_STORED_BYTES - _SIZE_OF_DEFAULTS and stored_size(task, queue, now) > MAX_STORED_BYTES:
+        raise invalid("Task size too large")
+
+
+def check_reach(task: NewTask, queue: str, may_reach: MayReach) -> None:
+    """Refuse a task whose target this server is kept from (ours: the real service is kept from none)."""
+    if not may_reach(queue, task.target):
+        raise ApiError(
+            Code.PERMISSION_DENIED,
+            "This server may not push to the task's target. Start it with --allow-target for the target's host.",
+        )
 
 
 def _read_name(name: str, parent: str) -> str | None:
@@ -73,10 +95,11 @@ def _read_name(name: str, parent: str) -> str | None:
 
 
 def _read_deadline(task: Message, *, is_app_engine: bool) -> float:
-    if not task.HasField("dispatch_deadline"):
-        return DEFAULT_DEADLINE
+    asked = task.dispatch_deadline
+    if not task.HasField("dispatch_deadline") or (is_app_engine and asked.seconds == asked.nanos == 0):
+        return 0.0 if is_app_engine else DEFAULT_DEADLINE
     longest, words = (86415, "24h15s") if is_app_engine else (1800, "30m")
-    milliseconds = task.dispatch_deadline.seconds * 1000 + task.dispatch_deadline.nanos // 1_000_000
+    milliseconds = asked.seconds * 1000 + asked.nanos // 1_000_000
     if not 15_000 <= milliseconds <= longest * 1000:
         raise invalid(f"Task.dispatchDeadline must be between [15s, {words}].")
     return float(milliseconds) / 1000
@@ -96,15 +119,49 @@ def _read_schedule_time(task: Message, now: float) -> float | None:
     return schedule_at if schedule_at > now else None
 
 
-def _read_target(http: Message) -> HttpTarget:
+def _read_http(http: Message) -> HttpTarget:
     url: str = http.url
     host = _check_url(url)
-    method = METHOD_NAMES.get(http.http_method or 1)
+    method = _read_method(http, "HttpRequest", with_body=("POST", "PUT", "PATCH"))
+    headers = [pair for pair in read_headers(http.headers, "HttpRequest") if pair[0].lower() != "user-agent"]
+    headers.append(("User-Agent", HTTP_USER_AGENT))
+    return HttpTarget(url, method, tuple(headers), http.body, _read_authorization(http, url, host))
+
+
+def _read_app_engine(request: Message) -> AppEngineTarget:
+    uri: str = request.relative_uri or "/"
+    if not uri.startswith("/"):
+        raise invalid("AppEngineHttpRequest.relativeUri must start with '/'.")
+    if len(uri) > MAX_URL_LENGTH:
+        raise invalid(f"AppEngineHttpRequest.relativeUri must be at most {MAX_URL_LENGTH} characters long.")
+    if _NOT_IN_A_URI.search(uri):
+        raise invalid("AppEngineHttpRequest.relativeUri cannot contain spaces.")
+    method = _read_method(request, "AppEngineHttpRequest", with_body=("POST", "PUT"))
+    headers = read_headers(request.headers, "AppEngineHttpRequest")
+    return AppEngineTarget(
+        uri, method, _app_engine_headers(headers, request.body), request.body, read_routing(request.app_engine_routing)
+    )
+
+
+def _app_engine_headers(headers: list[tuple[str, str]], body: bytes) -> tuple[tuple[str, str], ...]:
+    """The headers as stored: the service's User-Agent after the user's own, and what a body needs."""
+    given = {key.lower(): value for key, value in headers}
+    kept = [(key, value) for key, value in headers if key.lower() not in ("user-agent", "content-length")]
+    if body:
+        kept.append(("Content-Length", str(len(body))))
+        if "content-type" not in given:
+            kept.append(("Content-Type", "application/octet-stream"))
+    kept.append(("User-Agent", f"{given.get('user-agent', '')} {APP_ENGINE_USER_AGENT}".lstrip()))
+    return tuple(kept)
+
+
+def _read_method(request: Message, kind: str, *, with_body: Sequence[str]) -> str:
+    method = METHOD_NAMES.get(request.http_method or _POST)
     if method is None:
-        raise invalid(f"HttpRequest.http_method {http.http_method} is not known.")
-    if http.body and method not in ("POST", "PUT", "PATCH"):
-        raise invalid(f"HttpRequest.body cannot be set for HTTP method {method}.")
-    return HttpTarget(url, method, _read_headers(http.headers), http.body, _read_authorization(http, url, host))
+        raise invalid(f"{kind}.http_method {request.http_method} is not known.")
+    if request.body and method not in with_body:
+        raise invalid(f"{kind}.body cannot be set for HTTP method {method}.")
+    return method
 
 
 @lru_cache(maxsize=4096)
@@ -122,32 +179,27 @@ def _check_url(url: str) -> str:
         raise invalid(f"HttpRequest.url: {error}") from error
 
 
-def _read_headers(headers: Message) -> tuple[tuple[str, str], ...]:
-    """The headers as stored: keys as the caller wrote them, the User-Agent always the service's own."""
-    kept = []
-    size = 0
-    for key, value in sorted(headers.items()):
-        size += len(key) + len(value)
-        if not _HEADER_NAME.fullmatch(key) or not _HEADER_VALUE.fullmatch(value):
-            raise invalid(f'HttpRequest.headers: "{key}" is not a header that can be sent.')
-        if key.lower() != "user-agent":
-            kept.append((key, value))
-    if size > MAX_HEADER_BYTES:
-        raise invalid("HttpRequest.headers must be less than 80KB in total.")
-    return (*kept, USER_AGENT)
+def read_headers(headers: Mapping[str, str], kind: str) -> list[tuple[str, str]]:
+    """The headers, checked, with their keys as the caller wrote them; `kind` names the message in refusals."""
+    pairs = sorted(headers.items())
+    check_headers(pairs, f"{kind}.headers")
+    return pairs
 
 
-def _read_authorization(http: Message, url: str, host: str) -> OidcToken | None:
-    if http.HasField("oauth_token"):
-        raise unimplemented("OAuth tokens; give an oidc_token")
-    if not http.HasField("oidc_token"):
+def _read_authorization(http: Message, url: str, host: str) -> Authorization | None:
+    kind = http.WhichOneof("authorization_header")
+    if kind is None:
         return None
     if not url.startswith("https://") and not is_loopback(host):
         raise invalid("HttpRequest.url must start with 'https://' for request with HttpRequest.authorization_header")
-    email = http.oidc_token.service_account_email
+    email = getattr(http, kind).service_account_email
+    if kind == "oauth_token":
+        if not email:
+            raise invalid("OAuthToken.serviceAccountEmail is required.")
+        return OAuthToken(email, http.oauth_token.scope or DEFAULT_SCOPE)
     if not email:
         raise invalid("OidcToken.serviceAccountEmail is required.")
-    return OidcToken(email, http.oidc_token.audience or url)
+    return OidcToken(email, http.oidc_token.audience)
 
 
 def is_loopback(host: str) -> bool:

@@ -18,10 +18,15 @@ def read_with_overlay(path: Path, environment: str | None, section: str, key: st
     each value came from. Raises ConfigError as `read_document` does.
     """
     base = read_document(path)
-    overlay_path = path.with_name(f"{path.stem}.{environment}{path.suffix}")
-    if not environment or not overlay_path.exists():
+    overlay = None if environment is None else overlay_path(path, environment)
+    if overlay is None or not overlay.exists():
         return base
-    return _merge(base, read_document(overlay_path), section, key)
+    return _merge(base, read_document(overlay), section, key)
+
+
+def overlay_path(path: Path, environment: str) -> Path:
+    """Where the overlay of a base file lies, if there is one."""
+    return path.with_name(f"{path.stem}.{environment}{path.suffix}")
 
 
 def _merge(merged: Document, overlay: Document, section: str, key: str) -> Document:

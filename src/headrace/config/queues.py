@@ -4,14 +4,14 @@ Keys, defaults and limits are those of App Engine's queue.yaml as the gcloud SDK
 `tests/vectors/queue_yaml.json`). `docs/files.md` lists them, and where Headrace is stricter.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from marshmallow import ValidationError, fields
 
-from headrace.config.document import Document, Keys
+from headrace.config.document import Document, Keys, Place
 from headrace.config.overlays import read_with_overlay
 from headrace.config.schema import FileSchema, Parsed, RetrySchema, check, listed, refuse
 from headrace.config.values import (
@@ -116,6 +116,14 @@ def load_queue_file(path: Path, environment: str | None = None) -> QueueFile:
         application=loaded.get("application"),
         warnings=tuple(_warnings(entries, document)),
     )
+
+
+def read_queue_entry(values: Mapping[str, Any]) -> QueueEntry:
+    """A queue described as queue.yaml would, that comes from elsewhere. Raises ConfigError with every fault."""
+    document = Document("queue", {"queue": [dict(values)]}, values={(): Place("queue", 0, 0)})
+    loaded, faults = check(_QueueFileSchema(), document)
+    refuse(faults)
+    return _entry(loaded["queue"][0], 0)
 
 
 def _entry(values: dict[str, Any], line: int) -> QueueEntry:

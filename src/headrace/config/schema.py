@@ -77,7 +77,7 @@ def _faults(messages: Any, schema: Schema | None, path: Keys, document: Document
         if key == "_schema":
             yield document.place(path).fault(f"{_name(path)} must be a mapping of keys to values")
         elif isinstance(key, str) and schema is not None and key not in schema.fields:
-            yield document.keys[below].fault(_unknown_key(key, schema))
+            yield (document.keys.get(below) or document.place(below)).fault(_unknown_key(key, schema))
         else:
             yield from _faults(inner, _schema_below(schema, key), below, document)
 

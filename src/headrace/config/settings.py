@@ -34,7 +34,8 @@ class Settings:
     `service_url` has no slash at its end. It is the base of every push and the audience of every token.
     `scheduler_service_account` is None only on App Engine, where the cron header is enough. `workers` and `threads`
     are gunicorn's. `body_limit` is in bytes. `trusted_proxies` counts the proxies whose X-Forwarded headers are
-    believed. `overdue`, `split_lease` and `lease_margin` are in seconds: see `RunPolicy`.
+    believed. `overdue`, `split_lease` and `lease_margin` are in seconds: see `RunPolicy`. `test_clock` is the
+    file of a clock that tests move.
     """
 
     app: Path
@@ -50,6 +51,7 @@ class Settings:
     token_issuer: str
     admin_token: str | None = field(repr=False)
     tasks_emulator: str | None
+    queue_server_token: str | None = field(repr=False)
     strict: bool
     port: int
     workers: int
@@ -59,6 +61,7 @@ class Settings:
     overdue: float
     split_lease: float
     lease_margin: float
+    test_clock: Path | None
 
     @property
     def development(self) -> bool:
@@ -81,7 +84,7 @@ def load_settings(environment: Mapping[str, str], *, folder: Path | None = None)
     except ValidationError as error:
         raise _config_error(error.messages_dict) from error
     env: str = values["env"]
-    _require(_missing(given, env, platform))
+    _require(_missing(given, env, platform) | _misplaced(given, env, platform))
     app: Path = Path(values["app"]).resolve()
     data = Path(values["data"]).resolve() if values["data"] else app / ".headrace"
     port: int = values["port"]
@@ -100,6 +103,7 @@ def load_settings(environment: Mapping[str, str], *, folder: Path | None = None)
         token_issuer=values["token_issuer"].rstrip("/"),
         admin_token=values["admin_token"],
         tasks_emulator=values["tasks_emulator"],
+        queue_server_token=values["queue_server_token"],
         strict=env in {DEVELOPMENT, TEST} if values["strict"] is None else values["strict"],
         port=port,
         workers=values["workers"],
@@ -109,6 +113,7 @@ def load_settings(environment: Mapping[str, str], *, folder: Path | None = None)
         overdue=values["overdue"],
         split_lease=values["split_lease"],
         lease_margin=values["lease_margin"],
+        test_clock=None if values["test_clock"] is None else Path(values["test_clock"]).resolve(),
     )
 
 
@@ -148,6 +153,7 @@ class _Variables(Schema):
         load_default=None,
         validate=validate.Regexp(r"[^/\s]+:\d+\Z", error="Give host:port."),
     )
+    queue_server_token = fields.String(data_key="HEADRACE_QUEUE_SERVER_TOKEN", load_default=None)
     strict = fields.Boolean(data_key="HEADRACE_STRICT", load_default=None)
     port = fields.Integer(data_key="PORT", load_default=8080, validate=validate.Range(1, 65535))
     workers = fields.Integer(data_key="WEB_CONCURRENCY", load_default=1, validate=validate.Range(1, 256))
@@ -162,6 +168,7 @@ class _Variables(Schema):
     split_lease = fields.Float(data_key="HEADRACE_SPLIT_LEASE", load_default=60.0, validate=validate.Range(1, 3_600))
     # At most the default, which the order of limits is built on (contract/limits.py): shorter keeps that order.
     lease_margin = fields.Float(data_key="HEADRACE_LEASE_MARGIN", load_default=15.0, validate=validate.Range(0.1, 15))
+    test_clock = fields.String(data_key="HEADRACE_TEST_CLOCK", load_default=None)
 
 
 def _platform(given: Mapping[str, str]) -> Platform:
@@ -188,6 +195,14 @@ def _missing(given: Mapping[str, str], env: str, platform: Platform) -> dict[str
             f"Required on {platform.value.title()}: the URL that queues push to, and the audience of their tokens."
         ]
     return missing
+
+
+def _misplaced(given: Mapping[str, str], env: str, platform: Platform) -> dict[str, list[str]]:
+    if "HEADRACE_TEST_CLOCK" in given and (env == PRODUCTION or platform is not Platform.NONE):
+        return {
+            "HEADRACE_TEST_CLOCK": ["Refused in production: tests move that clock, and with it every lease and token."]
+        }
+    return {}
 
 
 def _require(missing: Mapping[str, list[str]]) -> None:

@@ -15,6 +15,8 @@ from headrace.errors import PushRefused
 
 CRON_PREFIX = "/v1/cron/"
 TASK_PREFIX = "/v1/cloudTask/"
+# The one content type of bodies.
+JSON = "application/json"
 
 
 class Kind(Enum):

@@ -14,6 +14,7 @@ from headrace.contract.binding import NotBound, bind_function, find_schema
 from headrace.contract.document import Document
 from headrace.contract.operations import (
     CRON_PREFIX,
+    JSON,
     TASK_PREFIX,
     Guard,
     JobOptions,
@@ -26,7 +27,6 @@ from headrace.contract.references import Place, follow
 from headrace.errors import Fault
 
 _METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace")
-_JSON = "application/json"
 _METHODS_OF = {
     Kind.JOB: ("get",),
     Kind.SWEEP: ("get",),
@@ -215,10 +215,10 @@ class _Operation:
             return None
         place = (*self._declared.place, "requestBody", "content")
         _, content = follow(self._document.data, place)
-        if set(content) != {_JSON}:
-            self._fault(("requestBody",), f"Bodies are {_JSON}, and nothing else.")
+        if set(content) != {JSON}:
+            self._fault(("requestBody",), f"Bodies are {JSON}, and nothing else.")
             return None
-        return (*place, _JSON, "schema") if "schema" in content[_JSON] else None
+        return (*place, JSON, "schema") if "schema" in content[JSON] else None
 
     def _schema(self, task: TaskOptions | None, payload: Place | None) -> Schema | Field[Any] | None:
         if task is None or task.schema is None:

@@ -1,8 +1,8 @@
-"""Requests and responses against the contract: openapi-core reads them, jsonschema-rs checks their values.
+"""Requests and responses against the contract: openapi-core reads parameters, jsonschema-rs checks values.
 
 openapi-core is used by its own points of extension alone: a path finder that looks up what Flask has routed
 already, schema validators compiled once for each schema, and an unmarshaller that leaves checked values as they
-are. Its stock validators build Python objects for each item of a body; these do not.
+are. Bodies of requests, which are JSON and nothing else, are read without it: see `bodies`.
 """
 
 from collections.abc import Mapping
@@ -11,24 +11,22 @@ from typing import Any
 
 import orjson
 from jsonschema_path import SchemaPath
-from openapi_core import Config, OpenAPI, V31RequestUnmarshaller, V31ResponseValidator
+from openapi_core import Config, OpenAPI, V31ResponseValidator
 from openapi_core.casting.schemas import oas31_schema_casters_factory
 from openapi_core.contrib.flask import FlaskOpenAPIResponse
 from openapi_core.datatypes import RequestParameters
-from openapi_core.deserializing.media_types.exceptions import MediaTypeDeserializeError
 from openapi_core.deserializing.styles import style_deserializers
 from openapi_core.deserializing.styles.deserializers import StyleDeserializer
 from openapi_core.deserializing.styles.factories import StyleDeserializersFactory
 from openapi_core.exceptions import OpenAPIError
 from openapi_core.templating.datatypes import TemplateResult
-from openapi_core.templating.media_types.exceptions import MediaTypeNotFound
 from openapi_core.templating.paths.datatypes import PathOperationServer
 from openapi_core.templating.paths.finders import APICallPathFinder
+from openapi_core.unmarshalling.request.unmarshallers import V31RequestParametersUnmarshaller
 from openapi_core.unmarshalling.schemas.factories import SchemaUnmarshallersFactory
 from openapi_core.unmarshalling.schemas.unmarshallers import SchemaUnmarshaller
 from openapi_core.validation.request.exceptions import (
     MissingRequiredParameter,
-    MissingRequiredRequestBody,
     ParameterValidationError,
 )
 from openapi_core.validation.schemas.exceptions import InvalidSchemaValue
@@ -36,10 +34,11 @@ from openapi_core.validation.schemas.factories import SchemaValidatorsFactory
 from openapi_core.validation.schemas.validators import SchemaValidator
 from werkzeug.wrappers import Request, Response
 
+from headrace.contract.bodies import Bodies
 from headrace.contract.operations import Contract, Operation
-from headrace.contract.references import Place
+from headrace.contract.references import Place, follow
 from headrace.contract.schemas import Schemas, Violation
-from headrace.errors import BadRequest, HeadraceError, RequestError, WrongContentType
+from headrace.errors import BadRequest, HeadraceError
 
 # Resolved places are kept for good: a document has only so many.
 _KEPT_PLACES = 1_000_000
@@ -64,7 +63,7 @@ class Validation:
             SchemaPath.from_dict(document, resolved_cache_maxsize=_KEPT_PLACES),
             config=Config(
                 spec_validator_cls=None,  # checked before, with line numbers
-                request_unmarshaller_cls=V31RequestUnmarshaller,
+                request_unmarshaller_cls=V31RequestParametersUnmarshaller,
                 response_validator_cls=V31ResponseValidator,
                 path_finder_cls=_RoutedPaths,
                 schema_validators_factory=schemas,
@@ -75,8 +74,10 @@ class Validation:
                 extra_media_type_deserializers={"application/json": _load_json},
             ),
         )
-        self._requests = openapi.request_unmarshaller
+        self._parameters = openapi.request_unmarshaller
         self._responses = openapi.response_validator
+        self._bodies = Bodies(contract)
+        self._with_parameters = {each.operation_id for each in contract.operations if _has_parameters(contract, each)}
 
     def read(self, operation: Operation, request: Request) -> Reading:
         """What a request says, once it is known to keep the contract.
@@ -84,10 +85,13 @@ class Validation:
         Raises BadRequest with the JSON pointer of what breaks the schema, WrongContentType, or werkzeug's
         RequestEntityTooLarge before a body over the limit is read.
         """
-        result = self._requests.unmarshal(_RoutedRequest(operation, request))
-        for error in result.errors:
-            raise _refusal(error) from error
-        return Reading({**result.parameters.query, **result.parameters.path}, result.body)
+        parameters = {}
+        if operation.operation_id in self._with_parameters:
+            result = self._parameters.unmarshal(_RoutedRequest(operation, request))
+            for error in result.errors:
+                raise _refusal(error) from error
+            parameters = {**result.parameters.query, **result.parameters.path}
+        return Reading(parameters, self._bodies.read(operation, request))
 
     def check_response(self, operation: Operation, request: Request, response: Response) -> None:
         """See that a response is one that the contract declares.
@@ -210,20 +214,10 @@ def _load_json(value: bytes, **_parameters: str) -> Any:
     return orjson.loads(value)
 
 
-def _refusal(error: Exception) -> RequestError:
+def _refusal(error: Exception) -> BadRequest:
     if isinstance(error, ParameterValidationError):
         what = "it is missing" if isinstance(error, MissingRequiredParameter) else _describe(error)
         return BadRequest(f"The {error.location} parameter {error.name}: {what}.")
-    cause = error.__cause__
-    if isinstance(error, MissingRequiredRequestBody):
-        return BadRequest("The request has no body.")
-    if isinstance(cause, MediaTypeNotFound):
-        return WrongContentType(f"The body must be {' or '.join(cause.availableMimetypes)}.")
-    if isinstance(cause, MediaTypeDeserializeError):
-        return BadRequest("The body is not valid JSON.")
-    if isinstance(cause, InvalidSchemaValue):
-        violation = _violation(cause)
-        return BadRequest(f"{violation.pointer or '/'}: {violation.message}.", pointer=violation.pointer)
     return BadRequest("The request breaks the contract.")
 
 
@@ -248,6 +242,12 @@ def _violation(error: InvalidSchemaValue) -> Violation:
     broken = next(iter(error.schema_errors))
     assert isinstance(broken, _Broken)
     return broken.violation
+
+
+def _has_parameters(contract: Contract, operation: Operation) -> bool:
+    """Whether the operation, or its path, declares parameters of any kind, headers and cookies among them."""
+    item, own = ("paths", operation.path), ("paths", operation.path, operation.method.lower())
+    return any(follow(contract.document, place)[1].get("parameters") for place in (item, own))
 
 
 def _without_security(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, or_, select, update
 from sqlalchemy.engine import RowMapping
 
+from headrace.database.prepared import Prepared
 from headrace.database.states import BatchState, Outcome
 from headrace.database.tables import attempts, batches, steps
 
@@ -151,7 +152,7 @@ def mark_pushed(connection: Connection, pushed: Iterable[tuple[int, int]], *, ch
         connection.execute(_mark_pushed, rows)
 
 
-_lease = (
+_lease = Prepared(
     update(batches)
     .where(
         batches.c.id == bindparam("batch_id"),
@@ -178,26 +179,23 @@ _lease = (
 
 def lease_batch(connection: Connection, batch_id: int, *, generation: int, now: int, until: int) -> Lease | None:
     """Take a waiting batch for one attempt; None when it does not wait in this generation."""
-    row = connection.execute(
-        _lease, {"batch_id": batch_id, "batch_generation": generation, "now": now, "until": until}
-    ).one_or_none()
-    if row is None:
-        return None
-    run_id, step_id, number, items, fence, attempt = row
-    return Lease(batch_id, run_id, step_id, number, items, fence, attempt, now, until)
+    values = {"batch_id": batch_id, "batch_generation": generation, "now": now, "until": until}
+    for run_id, step_id, number, items, fence, attempt in _lease.rows(connection, values):
+        return Lease(batch_id, run_id, step_id, number, items, fence, attempt, now, until)
+    return None
 
 
 _owned = (batches.c.id == bindparam("batch_id"), batches.c.fence == bindparam("own_fence"))
-_hold = update(batches).where(*_owned, batches.c.state == BatchState.RUNNING).values(fence=batches.c.fence)
+_hold = Prepared(update(batches).where(*_owned, batches.c.state == BatchState.RUNNING).values(fence=batches.c.fence))
 
 
 def hold_batch(connection: Connection, lease: Lease) -> bool:
     """Lock the batch's row for this transaction; False when the attempt no longer owns it."""
     values = {"batch_id": lease.batch_id, "own_fence": lease.fence}
-    return connection.execute(_hold, values).rowcount == 1
+    return _hold.count(connection, values) == 1
 
 
-_leave = (
+_leave = Prepared(
     update(batches)
     .where(*_owned, batches.c.state == BatchState.RUNNING)
     .values(
@@ -220,8 +218,8 @@ def end_attempt(
     `check_at` is when a sweep may ask for the task of a batch that waits again.
     """
     done = outcome is Outcome.DONE
-    left = connection.execute(
-        _leave,
+    left = _leave.count(
+        connection,
         {
             "batch_id": lease.batch_id,
             "own_fence": lease.fence,
@@ -231,7 +229,7 @@ def end_attempt(
             "end": now if done else None,
         },
     )
-    if left.rowcount != 1:
+    if left != 1:
         return False
     if done:
         return True

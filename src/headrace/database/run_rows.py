@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, exists, func, insert, not_, select, update
 from sqlalchemy.engine import Row
 
+from headrace.database.prepared import Prepared
 from headrace.database.states import BatchState, RunState
 from headrace.database.tables import batches, runs, steps
 
@@ -221,7 +222,7 @@ def seal_step(connection: Connection, step_id: int) -> StepRow:
     return StepRow(**connection.execute(statement).one()._mapping)
 
 
-_count = (
+_count = Prepared(
     update(steps)
     .where(steps.c.id == bindparam("step_id"))
     .values(
@@ -254,7 +255,7 @@ def count_batch(
         "more_items_done": items_done,
         "more_attempts": attempts,
     }
-    sealed, left = connection.execute(_count, values).one()
+    ((sealed, left),) = _count.rows(connection, values)
     return bool(sealed) and left <= 0
 
 

@@ -30,10 +30,16 @@ class _Known:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+def authorization(emulator_token: str | None) -> list[tuple[str, str]]:
+    """The metadata that shows a queue server its token; none where there is none."""
+    return [("authorization", f"Bearer {emulator_token}")] if emulator_token else []
+
+
 class CloudTasksDriver:
     """Pushes HTTP tasks that carry an OIDC token of `service_account` for `audience`.
 
     `emulator_host` is host:port of a queue server's gRPC side, spoken to without TLS; None is Google's.
+    `emulator_token` is what that server asks of its callers, where it asks; Google's never sees it.
     `monotonic` gives seconds for how long a queue is remembered to exist.
     """
 
@@ -47,6 +53,7 @@ class CloudTasksDriver:
         service_account: str,
         audience: str,
         emulator_host: str | None,
+        emulator_token: str | None = None,
         monotonic: Callable[[], float],
         timeout: float = 20.0,
     ) -> None:
@@ -58,6 +65,8 @@ class CloudTasksDriver:
         self._timeout = timeout
         # What fails is tried again by the sweeps, not by the client while a request waits.
         self._once: dict[str, Any] = {"timeout": timeout, "retry": None}
+        if emulator_host is not None:
+            self._once["metadata"] = authorization(emulator_token)
         self._known = _Known()
         self._one_by_one = False
 

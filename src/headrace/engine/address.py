@@ -29,6 +29,14 @@ class Address:
     path: str
 
 
+def split_authority(text: str) -> tuple[str, int | None]:
+    """`host`, `host:port`, `[v6]` or `[v6]:port` as host and port. Raises ValueError."""
+    parts = urlsplit(f"//{text}")
+    if parts.path or parts.query or parts.fragment or "@" in text:
+        raise ValueError(f"{text!r} is not a host with or without a port.")
+    return parts.hostname or "", parts.port
+
+
 def parse_address(url: str) -> Address:
     """Take an http or https URL apart. Raises TargetUnreachable for anything else."""
     try:

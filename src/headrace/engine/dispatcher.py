@@ -14,14 +14,17 @@ from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 from headrace.clock import Clock
+from headrace.engine.bell import Bell
 from headrace.engine.connection import Answer
-from headrace.engine.errors import PushFailed, StoreUnavailable
+from headrace.engine.errors import PushFailed
+from headrace.engine.flight import Delivery, Flight
+from headrace.engine.history import HEAD_KEPT, Entry, History
 from headrace.engine.http import Client
 from headrace.engine.lane import Lane
 from headrace.engine.model import Authorization, EngineSettings, QueueState
 from headrace.engine.outcome import Failure, after_failure, retry_after
 from headrace.engine.store.interface import Done, Record, Store, StoredQueue
-from headrace.engine.target import compose, prepare, task_name
+from headrace.engine.target import APP_ENGINE_DEADLINE, compose, prepare, task_name
 from headrace.engine.timer import Timer
 from headrace.errors import HeadraceError
 
@@ -29,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 # A lane starts at most this many pushes before the others have their turn.
 _TURN = 32
-# How long the outcome of pushes waits after the store refused it, in seconds.
+# How long a lane waits after its tasks could not be read, in seconds.
 _STORE_RETRY = 1.0
 
 
@@ -39,33 +42,23 @@ class TokenSource(Protocol):
     def token(self, authorization: Authorization) -> str: ...
 
 
-class Delivery:
-    """One push, from its start until its outcome is durable. `dead`: the task was deleted meanwhile."""
-
-    __slots__ = ("dead", "dispatched_at", "ended", "forced", "lane", "record")
-
-    def __init__(self, lane: Lane, record: Record, dispatched_at: float, forced: bool) -> None:
-        self.lane = lane
-        self.record = record
-        self.dispatched_at = dispatched_at
-        self.forced = forced
-        self.ended = False
-        self.dead = False
-
-
 class Dispatcher:
     """Runs the lanes. A lane is looked at again when something happened to it, or at its own next time."""
 
     def __init__(
-        self, store: Store, clock: Clock, client: Client, tokens: TokenSource, settings: EngineSettings
+        self, store: Store, clock: Clock, client: Client, tokens: TokenSource, settings: EngineSettings, bell: Bell
     ) -> None:
         self.lanes: dict[int, Lane] = {}
-        self.busy: dict[int, Delivery] = {}
+        self.busy: dict[int, Flight] = {}
+        self.history = History(settings.history, settings.history_bytes)
+        self.succeeded = 0
+        self.failed = 0
         self._store = store
         self._clock = clock
         self._client = client
         self._tokens = tokens
         self._settings = settings
+        self._bell = bell
         self._loop = asyncio.get_running_loop()
         self._timer = Timer(clock, self._wake)
         self._wakes: list[tuple[float, int]] = []
@@ -110,12 +103,14 @@ class Dispatcher:
         if lane is not None:
             lane.gone = True
             lane.start_empty()
+            self.history.forget(queue_id)
             self._bury(queue_id)
 
     def _bury(self, queue_id: int) -> None:
-        for delivery in self.busy.values():
-            if delivery.record.queue_id == queue_id:
-                delivery.dead = True
+        for flight in self.busy.values():
+            if flight.record.queue_id == queue_id:
+                flight.dead = True
+        self._bell.ring()
 
     def admit(self, records: Sequence[Record]) -> None:
         """Tasks were created."""
@@ -134,11 +129,15 @@ class Dispatcher:
         if task_id in self.busy:
             self.busy[task_id].dead = True
 
-    def run(self, record: Record) -> None:
-        """Push a task now, unless it is being pushed already."""
+    def run(self, record: Record) -> bool:
+        """Push a task now, also one that is being pushed already; False when it is over, or its queue is."""
         lane = self.lanes.get(record.queue_id)
-        if lane is not None and record.id not in self.busy and not self._stopping:
+        flight = self.busy.get(record.id)
+        if lane is None or (flight is not None and (flight.over or flight.dead)):
+            return False
+        if not self._stopping:
             self._push(lane, lane.remove(record.id) or record, forced=True)
+        return True
 
     def look(self) -> None:
         """Look at the clock again."""
@@ -149,10 +148,37 @@ class Dispatcher:
         self._dirty.add(lane)
         self._schedule()
 
-    async def stop(self, grace: float) -> None:
-        """Start no push, wait for those under way, cut off the rest, and hand what ended to the store."""
+    def next_due(self) -> float:
+        """When a push may start by itself, from what is held in memory; infinity where none will."""
+        wakes = () if self._stopping else (lane.wake_at for lane in self.lanes.values())
+        return min(wakes, default=math.inf)
+
+    def is_settled(self) -> bool:
+        """Whether nothing is pushed, written or read, and everything was looked at that happened."""
+        return not (
+            self._dirty
+            or any(lane.claiming for lane in self.lanes.values())
+            or any(not flight.dead for flight in self.busy.values())
+        )
+
+    def is_idle(self, lane: Lane) -> bool:
+        """Whether nothing of the lane is pushed, written or read, and nothing due will be pushed by itself."""
+        first = lane.first()
+        return not (
+            lane.claiming
+            or lane in self._dirty
+            or any(flight.lane is lane and not flight.dead for flight in self.busy.values())
+            or (lane.wake_at != math.inf and first is not None and first.due <= self._clock.now())
+        )
+
+    def halt(self) -> None:
+        """Start no push from now on."""
         self._stopping = True
         self._timer.cancel()
+
+    async def stop(self, grace: float) -> None:
+        """Start no push, wait for those under way, cut off the rest, and hand what ended to the store."""
+        self.halt()
         if self._flying:
             self._landed.clear()
             try:
@@ -180,6 +206,7 @@ class Dispatcher:
         for lane in dirty:
             self._look_at(lane, now)
         self._set_timer()
+        self._bell.ring()
 
     def _look_at(self, lane: Lane, now: float) -> None:
         """Start what may start now, and note when there may be more."""
@@ -264,53 +291,94 @@ class Dispatcher:
     # Pushes.
 
     def _push(self, lane: Lane, record: Record, *, forced: bool) -> None:
-        delivery = Delivery(lane, record, self._clock.now(), forced)
-        self.busy[record.id] = delivery
+        now = self._clock.now()
+        flight = self.busy.get(record.id)
+        if flight is None:
+            flight = self.busy[record.id] = Flight(lane, record, now)
+        else:
+            flight.dispatched_at = now
+            record = flight.record._replace(dispatch_count=flight.record.dispatch_count + flight.pushes)
+        delivery = Delivery(flight, record, now, self._loop.time(), forced)
+        flight.pushes += 1
         lane.flying += 1
         self._flying += 1
         ended = partial(self._ended, delivery)
+        queue = lane.queue
         try:
-            prepared = prepare(record.target, lane.short_name)
+            prepared = prepare(
+                record.target, lane.short_name, queue.http_overrides, queue.routing, self._settings.app_engine
+            )
             token = None if prepared.authorization is None else self._tokens.token(prepared.authorization)
         except HeadraceError as error:
             self._loop.call_soon(ended, PushFailed(error.message))
             return
+        delivery.prepared = prepared
         payload = compose(prepared, record, token)
-        self._client.send(prepared.origin, payload, prepared.is_head, record.dispatch_deadline, ended)
+        deadline = record.dispatch_deadline or APP_ENGINE_DEADLINE
+        self._client.send(prepared.origin, payload, prepared.method == "HEAD", deadline, ended)
 
     def _ended(self, delivery: Delivery, result: Answer | PushFailed) -> None:
-        lane, record = delivery.lane, delivery.record
-        delivery.ended = True
+        flight = delivery.flight
+        lane, record = flight.lane, flight.record
+        flight.pushes -= 1
         lane.flying -= 1
         self._flying -= 1
         if not self._flying:
             self._landed.set()
         self._dirty.add(lane)
-        if isinstance(result, Answer) and 200 <= result.status < 300:
+        self._note(delivery, result)
+        is_success = isinstance(result, Answer) and 200 <= result.status < 300
+        if is_success:
+            self.succeeded += 1
+        else:
+            self.failed += 1
+        if flight.over:
+            self._schedule()
+        elif is_success or flight.dead:
+            flight.over = True
             self._finish(lane, record)
         else:
             self._fail(delivery, result)
 
+    def _note(self, delivery: Delivery, result: Answer | PushFailed) -> None:
+        if delivery.flight.lane.gone:
+            return
+        if isinstance(result, Answer):
+            status, error, head = result.status, "", result.body[:HEAD_KEPT]
+        else:
+            status, error, head = None, result.message, b""
+        seconds = self._loop.time() - delivery.begun_at
+        self.history.add(
+            Entry(delivery.record, delivery.prepared, delivery.dispatched_at, seconds, status, error, head)
+        )
+
     def _fail(self, delivery: Delivery, result: Answer | PushFailed) -> None:
         now = self._clock.now()
+        flight, prepared = delivery.flight, delivery.prepared
         if isinstance(result, Answer):
-            status, error, wait = result.status, "", retry_after(result.status, result.headers, now)
+            is_app_engine = prepared is not None and prepared.is_app_engine
+            wait = retry_after(result.status, result.headers, now, is_app_engine=is_app_engine)
+            status, error = result.status, ""
         else:
             status, error, wait = None, result.message, 0.0
         wait_from = delivery.dispatched_at if delivery.forced else now
         failure = Failure(delivery.dispatched_at, now, wait_from, status, error, wait)
-        retried = after_failure(delivery.record, delivery.lane.queue, failure)
-        if retried is not None and not delivery.dead:
+        retried = after_failure(flight.record, flight.lane.queue, failure)
+        if retried is not None:
+            flight.record = retried
+        self._schedule()
+        if flight.pushes:
+            return  # another push may still do the task; the last one to end decides
+        if retried is not None:
             self._retried.append(retried)
-            self._schedule()
             return
-        if not delivery.dead:
-            _log.warning(
-                "task %s of %s is given up after %d pushes: %s",
-                *(task_name(delivery.record), delivery.lane.queue.name, delivery.record.dispatch_count + 1),
-                error or f"HTTP status code {status}",
-            )
-        self._finish(delivery.lane, delivery.record)
+        _log.warning(
+            "task %s of %s is given up after %d pushes: %s",
+            *(task_name(flight.record), flight.lane.queue.name, flight.record.dispatch_count + 1),
+            error or f"HTTP status code {status}",
+        )
+        flight.over = True
+        self._finish(flight.lane, flight.record)
 
     def _finish(self, lane: Lane, record: Record) -> None:
         forget_at = self._clock.now() + lane.queue.name_memory
@@ -329,22 +397,21 @@ class Dispatcher:
         completion = self._store.complete(self._store.epoch, done, retried)
         completion.add_done_callback(partial(self._completed, done, retried))
 
-    def _complete_again(self, done: list[Done], retried: list[Record]) -> None:
-        if not self._stopping:
-            self._complete(done, retried)
-
     def _completed(self, done: list[Done], retried: list[Record], completion: "Future[None]") -> None:
         error = completion.exception()
         if error is not None:
+            # The store has closed, or another process owns it now: these tasks will be pushed again.
             _log.error("the outcome of %d pushes could not be written: %s", len(done) + len(retried), error)
-            if isinstance(error, StoreUnavailable):
-                self._loop.call_later(_STORE_RETRY, self._complete_again, done, retried)
             return
         for task in done:
             self.busy.pop(task.task_id, None)
         for record in retried:
-            delivery = self.busy.pop(record.id, None)
+            flight = self.busy.get(record.id)
+            if flight is None or flight.over or flight.pushes or flight.record is not record:
+                continue  # a later outcome is on its way
+            del self.busy[record.id]
             lane = self.lanes.get(record.queue_id)
-            if lane is not None and delivery is not None and not delivery.dead:
+            if lane is not None and not flight.dead:
                 lane.admit(record)
                 self.touch(lane)
+        self._bell.ring()

@@ -48,23 +48,24 @@ def decode_retry(encoded: bytes | None) -> RetryLimits | None:
 
 
 def encode_overrides(queue: Queue) -> bytes | None:
-    """None for a queue that puts nothing over its tasks."""
-    if queue.http_overrides is None and queue.routing is None:
-        return None
+    """What a queue puts over its tasks, and its log sampling; None for a queue that has none of it."""
     http = queue.http_overrides
+    if http is None and queue.routing is None and queue.log_sampling is None:
+        return None
     token = None if http is None else _encode_token(http.authorization)
-    return orjson.dumps({"http": http, "token": token, "routing": queue.routing})
+    return orjson.dumps({"http": http, "token": token, "routing": queue.routing, "sampling": queue.log_sampling})
 
 
-def decode_overrides(encoded: bytes | None) -> tuple[HttpOverrides | None, AppEngineRouting | None]:
+def decode_overrides(encoded: bytes | None) -> tuple[HttpOverrides | None, AppEngineRouting | None, float | None]:
     """What `encode_overrides` wrote."""
     if encoded is None:
-        return None, None
+        return None, None, None
     document = orjson.loads(encoded)
     http, routing = document["http"], document["routing"]
     return (
         None if http is None else _decode_http(http, document["token"]),
         None if routing is None else AppEngineRouting(**routing),
+        document["sampling"],
     )
 
 

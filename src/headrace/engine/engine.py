@@ -7,6 +7,8 @@ from functools import partial
 from typing import TypeVar
 
 from headrace.clock import Clock
+from headrace.engine.address import parse_address
+from headrace.engine.bell import Bell
 from headrace.engine.dispatcher import Dispatcher, TokenSource
 from headrace.engine.encoding import decode_retry, decode_target, encode_retry, encode_target
 from headrace.engine.http import Client, raise_file_limit
@@ -14,6 +16,7 @@ from headrace.engine.lane import Lane
 from headrace.engine.model import (
     Attempt,
     CreateRefused,
+    DeliveryRecord,
     EngineSettings,
     Missing,
     NewTask,
@@ -21,11 +24,13 @@ from headrace.engine.model import (
     QueueState,
     QueueStats,
     RefusedReason,
+    Target,
     Task,
 )
-from headrace.engine.store.interface import Record, Store, StoredQueue
-from headrace.engine.target import task_name
+from headrace.engine.store.interface import Document, Record, Store, StoredQueue
+from headrace.engine.target import aim, task_name
 from headrace.engine.timer import Timer
+from headrace.engine.waiting import Situation, Waiting, explain
 
 __all__ = ["Engine", "TokenSource"]
 
@@ -38,14 +43,18 @@ class Engine:
     """Queues, tasks and their pushes. Every method belongs to the event loop that ran `start`.
 
     Methods that write answer after the write is durable, and raise StoreUnavailable when it could not be made.
-    A caller that is cancelled does not take its write back.
+    A caller that is cancelled does not take its write back. `bell` is rung whenever the answers of `next_due`,
+    `is_settled` and `is_idle` may have changed.
     """
 
-    def __init__(self, store: Store, clock: Clock, tokens: TokenSource, settings: EngineSettings) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, tokens: TokenSource, settings: EngineSettings, bell: Bell | None = None
+    ) -> None:
         self._store = store
         self._clock = clock
         self._tokens = tokens
         self._settings = settings
+        self._bell = bell or Bell()
         self._lanes: dict[str, Lane] = {}
         self._running: Dispatcher | None = None
         self._expiry = Timer(clock, self._expire)
@@ -54,8 +63,8 @@ class Engine:
         """Open the store and push what is due. Raises StartError."""
         queues = await self._store.open()
         raise_file_limit()
-        client = Client(tls=self._settings.tls)
-        self._running = Dispatcher(self._store, self._clock, client, self._tokens, self._settings)
+        client = Client(tls=self._settings.tls, reach=self._settings.reach)
+        self._running = Dispatcher(self._store, self._clock, client, self._tokens, self._settings, self._bell)
         for stored in queues:
             self._lanes[stored.queue.name] = self._running.open_lane(stored, is_new=False)
         self._expire()
@@ -67,6 +76,10 @@ class Engine:
             await self._running.stop(grace)
         await self._store.close()
 
+    def halt(self) -> None:
+        """Start no push from now on; those under way go on. `stop` may follow later."""
+        self._dispatcher.halt()
+
     def clock_moved(self) -> None:
         """Look at the clock again. To be called by whoever moves a test clock."""
         self._dispatcher.look()
@@ -77,6 +90,42 @@ class Engine:
         if self._running is None:
             raise RuntimeError("The engine was not started.")
         return self._running
+
+    # What stands and what waits.
+
+    @property
+    def pushes(self) -> tuple[int, int]:
+        """How many pushes succeeded and failed since the start."""
+        return self._dispatcher.succeeded, self._dispatcher.failed
+
+    def next_due(self) -> float:
+        """The next moment at which a push may start by itself; infinity where none will."""
+        return self._dispatcher.next_due()
+
+    def is_settled(self) -> bool:
+        """Whether no push is under way and its outcome durable, so that nothing happens before `next_due`.
+
+        Pushes whose queue or task was deleted meanwhile do not count.
+        """
+        return self._dispatcher.is_settled()
+
+    def is_idle(self, queue: str) -> bool:
+        """Whether the queue has no push under way and no due task that it will push by itself.
+
+        Tasks that wait for a token count, future ones do not, nor those of a queue that is paused, or whose rate
+        or concurrency is 0. A queue that is missing is idle.
+        """
+        lane = self._lanes.get(queue)
+        return lane is None or self._dispatcher.is_idle(lane)
+
+    def explain(self, tasks: Sequence[Task]) -> list[Waiting]:
+        """Why each of these tasks of one queue is not pushed yet; none where the queue is missing."""
+        lane = self._lanes.get(tasks[0].queue) if tasks else None
+        if lane is None:
+            return []
+        situation = Situation(lane.queue, self._clock.now(), lane.flying, lane.token_at)
+        busy = self._dispatcher.busy
+        return [explain(task, situation, is_pushed=task.id in busy, is_held=lane.holds(task.id)) for task in tasks]
 
     # Queues.
 
@@ -123,22 +172,51 @@ class Engine:
         if lane is None:
             return None
         first = lane.first()
-        return QueueStats(self._store.pending(lane.id), lane.flying, None if first is None else first.due)
+        tokens = lane.tokens(self._clock.now())
+        return QueueStats(self._store.pending(lane.id), lane.flying, None if first is None else first.due, tokens)
 
     # Tasks.
 
-    async def create_tasks(self, queue_name: str, tasks: Sequence[NewTask]) -> list[Task | CreateRefused]:
-        """Create tasks in one durable write; one answer each, in order."""
+    def may_reach(self, queue_name: str, target: Target) -> bool:
+        """Whether a task of this queue may have this target, by the settings' `reach`.
+
+        What a host's addresses alone can tell is left to each push.
+        """
+        reach, lane = self._settings.reach, self._lanes.get(queue_name)
+        if reach is None or lane is None:
+            return True
+        queue = lane.queue
+        url = aim(target, queue.http_overrides, queue.routing, self._settings.app_engine).url
+        origin = parse_address(url).origin
+        return reach.may_name(origin.host, origin.port)
+
+    async def create_tasks(
+        self,
+        queue_name: str,
+        tasks: Sequence[NewTask],
+        receipt: Callable[[list[Task | CreateRefused]], Document] | None = None,
+    ) -> list[Task | CreateRefused]:
+        """Create tasks in one durable write; one answer each, in order.
+
+        `receipt` makes a document of the answers, which is saved in the same write. It is not called when there
+        is no such queue, and it may run on another thread, more than once.
+        """
         lane = self._lanes.get(queue_name)
         if lane is None:
             return [CreateRefused(RefusedReason.QUEUE_MISSING) for _ in tasks]
         now = self._clock.now()
         records = [self._new_record(lane, task, now) for task in tasks]
-        answers = await self._written(self._store.create(records, now), partial(self._created, records))
-        return [
-            _new_task(record, queue_name, task) if refused is None else CreateRefused(refused)
-            for task, record, refused in zip(tasks, records, answers, strict=True)
-        ]
+
+        def answer(refusals: list[RefusedReason | None]) -> list[Task | CreateRefused]:
+            return [
+                _new_task(record, queue_name, task) if refused is None else CreateRefused(refused)
+                for task, record, refused in zip(tasks, records, refusals, strict=True)
+            ]
+
+        write = self._store.create(
+            records, now, None if receipt is None else lambda refusals: receipt(answer(refusals))
+        )
+        return answer(await self._written(write, partial(self._created, records)))
 
     async def get_task(self, queue_name: str, task_name: str) -> Task | Missing:
         """The task as it stands; a queue that is missing has no tasks."""
@@ -156,21 +234,36 @@ class Engine:
             return []
         return [self._view(record, queue_name) for record in await self._store.page(lane.id, after, limit)]
 
-    async def delete_task(self, queue_name: str, task_name: str) -> Missing | None:
-        """Delete the task; a push under way is its last."""
+    async def delete_tasks(
+        self,
+        queue_name: str,
+        task_names: Sequence[str],
+        receipt: Callable[[list[Missing | None]], Document] | None = None,
+    ) -> list[Missing | None]:
+        """Delete tasks in one durable write; one answer each, in order. A push under way is a task's last.
+
+        `receipt` is what it is to `create_tasks`.
+        """
         lane = self._lanes.get(queue_name)
         if lane is None:
-            return Missing(False)
+            return [Missing(False) for _ in task_names]
         now = self._clock.now()
-        deletion = self._store.delete(lane.id, task_name, now + lane.queue.name_memory, now)
-        deleted = await self._written(deletion, partial(self._deleted, lane))
-        return self._missing(lane, task_name, deleted) if isinstance(deleted, Missing) else None
+
+        def answer(deleted: list[int | Missing]) -> list[Missing | None]:
+            return [
+                self._missing(lane, name, found) if isinstance(found, Missing) else None
+                for name, found in zip(task_names, deleted, strict=True)
+            ]
+
+        made = None if receipt is None else lambda deleted: receipt(answer(deleted))
+        deletion = self._store.delete(lane.id, task_names, now + lane.queue.name_memory, now, made)
+        return answer(await self._written(deletion, partial(self._deleted, lane)))
 
     async def run_task(self, queue_name: str, task_name: str) -> Task | Missing:
         """Push the task now, whatever its queue's state and rate; returns it as it is once the push has begun.
 
-        A task that is being pushed already is not pushed a second time at once. After a failure, the wait counts
-        from this call.
+        A task that is being pushed already is pushed once more at once. The first push that succeeds ends it;
+        when all fail, it waits from the end of the last, or from this call where that was its push.
         """
         lane = self._lanes.get(queue_name)
         if lane is None:
@@ -178,8 +271,25 @@ class Engine:
         found = await self._store.find(lane.id, task_name, self._clock.now())
         if isinstance(found, Missing):
             return self._missing(lane, task_name, found)
-        self._dispatcher.run(found)
+        if not self._dispatcher.run(found):
+            return Missing(True)
         return self._view(found, queue_name)
+
+    # Deliveries.
+
+    def deliveries(self, queue_name: str, task_name: str | None = None, limit: int = 100) -> list[DeliveryRecord]:
+        """Up to `limit` of the last deliveries of a queue, or of one of its tasks, the last one first.
+
+        They are kept in memory alone, within the bounds of the settings. A queue that is missing has none.
+        """
+        lane = self._lanes.get(queue_name)
+        return [] if lane is None else self._dispatcher.history.list(lane.id, task_name, limit)
+
+    def forget_deliveries(self, queue_name: str) -> None:
+        """Keep nothing of the queue's deliveries so far."""
+        lane = self._lanes.get(queue_name)
+        if lane is not None:
+            self._dispatcher.history.forget(lane.id)
 
     # What follows a durable write, in the order of the writes.
 
@@ -215,9 +325,10 @@ class Engine:
     def _created(self, records: list[Record], answers: list[RefusedReason | None]) -> None:
         self._dispatcher.admit([record for record, refused in zip(records, answers, strict=True) if refused is None])
 
-    def _deleted(self, lane: Lane, deleted: int | Missing) -> None:
-        if not isinstance(deleted, Missing):
-            self._dispatcher.remove(lane.id, deleted)
+    def _deleted(self, lane: Lane, deleted: list[int | Missing]) -> None:
+        for task in deleted:
+            if not isinstance(task, Missing):
+                self._dispatcher.remove(lane.id, task)
 
     def _expire(self) -> None:
         now = self._clock.now()
@@ -240,13 +351,14 @@ class Engine:
         )
 
     def _view(self, record: Record, queue: str) -> Task:
-        delivery = self._dispatcher.busy.get(record.id)
-        first_at, last = record.first_at, _last_attempt(record)
+        flight = self._dispatcher.busy.get(record.id)
         under_way = 0
-        if delivery is not None and not delivery.ended:
-            under_way = 1
-            last = Attempt(delivery.dispatched_at, record.due, None, None, "")
-            first_at = delivery.dispatched_at if first_at is None else first_at
+        if flight is not None and flight.pushes and not flight.over:
+            record, under_way = flight.record, flight.pushes
+        first_at, last = record.first_at, _last_attempt(record)
+        if flight is not None and under_way:
+            last = Attempt(flight.dispatched_at, record.due, None, None, "")
+            first_at = flight.started_at if first_at is None else first_at
         return Task(
             id=record.id,
             queue=queue,

@@ -5,6 +5,7 @@ HeadraceError
 ├── StaleEpoch                another owner runs the queues now; nothing was written
 └── PushFailed                a request got no answer that can be used
     ├── TargetTimedOut        no whole answer before the deadline
+    ├── TargetForbidden       an address that pushes may not reach: no byte was sent
     ├── TargetUnreachable     no address, no route, refused, or TLS failed: no byte was sent
     ├── ConnectionDropped     bytes went out, and the connection closed before the whole answer
     └── MalformedResponse     what came is not HTTP/1.1
@@ -44,6 +45,13 @@ class TargetUnreachable(PushFailed):
     """No connection came about, so no byte of the request was sent."""
 
     code = "TARGET_UNREACHABLE"
+
+
+class TargetForbidden(PushFailed):
+    """The target is at an address that the rules of the server keep pushes from."""
+
+    code = "TARGET_FORBIDDEN"
+    status = 403
 
 
 class ConnectionDropped(PushFailed):

@@ -20,7 +20,8 @@ from typing import Any
 
 from headrace.engine.address import Address, Origin, parse_address
 from headrace.engine.connection import Answer, Connection, Exchange
-from headrace.engine.errors import PushFailed, TargetTimedOut, TargetUnreachable
+from headrace.engine.errors import PushFailed, TargetForbidden, TargetTimedOut, TargetUnreachable
+from headrace.engine.reach import TargetRules
 
 IDLE_LIMIT = 1.5
 CONNECT_TIMEOUT = 10.0
@@ -80,11 +81,19 @@ def _connection_limit() -> int:
 class Client:
     """Sends requests over HTTP/1.1. Belongs to the event loop that first uses it; `close` ends everything.
 
-    `connections` bounds the open connections of all origins together; requests beyond it wait their turn.
+    `connections` bounds the open connections of all origins together; requests beyond it wait their turn. `reach`
+    says what it may connect to; None: everything.
     """
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None, connections: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        connections: int | None = None,
+        reach: TargetRules | None = None,
+    ) -> None:
         self._tls = tls
+        self._reach = reach
         self._limit = connections or _connection_limit()
         self._loop: AbstractEventLoop | None = None
         self._buffer = memoryview(bytearray(_BUFFER_SIZE))
@@ -178,7 +187,17 @@ class Client:
     def keeps_idle(self) -> None:
         self._sweep_by(self.loop.time() + IDLE_LIMIT)
 
-    async def resolve(self, host: str, port: int) -> list[str]:
+    async def reachable(self, host: str, port: int) -> list[str]:
+        """The host's addresses that may be connected to. Raises OSError, or TargetForbidden when none may."""
+        found = await self._resolve(host, port)
+        if self._reach is None:
+            return found
+        allowed = [address for address in found if self._reach.allows(host, port, address)]
+        if found and not allowed:
+            raise TargetForbidden(f"{host}:{port} is at {found[0]}, which pushes may not reach.")
+        return allowed
+
+    async def _resolve(self, host: str, port: int) -> list[str]:
         """The host's addresses, kept for DNS_TTL seconds. Raises OSError."""
         try:
             return [str(ipaddress.ip_address(host))]
@@ -368,20 +387,26 @@ class _Pool:
             self._client.open_connections -= 1
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 return
-            exchange = self._next_waiting()
-            if exchange is not None:
-                reason = str(error) or "no answer to the connection"
-                self.finish(exchange, TargetUnreachable(f"{self.origin.host}:{self.origin.port}: {reason}"))
-            self._keep_ticking()
-            return
-        self.freed(connection)
+            reason = str(error) or "no answer to the connection"
+            self._refuse_next(TargetUnreachable(f"{self.origin.host}:{self.origin.port}: {reason}"))
+        except TargetForbidden as error:
+            self._client.open_connections -= 1
+            self._refuse_next(error)
+        else:
+            self.freed(connection)
+
+    def _refuse_next(self, reason: PushFailed) -> None:
+        exchange = self._next_waiting()
+        if exchange is not None:
+            self.finish(exchange, reason)
+        self._keep_ticking()
 
     async def _reach(self) -> Connection:
-        """A connection to the first of the host's addresses that takes one. Raises OSError."""
+        """A connection to the first of the host's addresses that takes one. Raises OSError or TargetForbidden."""
         origin, client = self.origin, self._client
         failure: OSError = OSError(f"no address for {origin.host}")
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            for address in await client.resolve(origin.host, origin.port):
+            for address in await client.reachable(origin.host, origin.port):
                 try:
                     _, connection = await client.loop.create_connection(
                         lambda: client.new_connection(self),

@@ -73,7 +73,8 @@ class Lane:
     @property
     def wants_more(self) -> bool:
         """Whether tasks should be claimed from the store."""
-        return not self.claiming and self.horizon != _END and 2 * len(self._waiting) <= self.window
+        is_low = 2 * len(self._waiting) <= self.window and 2 * self._bytes <= self.window_bytes
+        return is_low and not self.claiming and self.horizon != _END
 
     def first(self) -> Record | None:
         """The task that waits first in line."""
@@ -95,6 +96,15 @@ class Lane:
                 heapify(self._heap)
         return record
 
+    def holds(self, task: int) -> bool:
+        """Whether the task is among those next in line."""
+        return task in self._waiting
+
+    @property
+    def token_at(self) -> float:
+        """When there is a whole token, or since when; infinity where the rate or the burst is 0."""
+        return bucket.next_at(self._bucket, self.queue.rate)
+
     def take_token(self, now: float) -> float:
         """Take a token for a push; 0 when it was given, else the time to ask again."""
         limits = self.queue.rate
@@ -108,6 +118,10 @@ class Lane:
             return math.nextafter(now, math.inf)
         self._bucket = taken
         return 0.0
+
+    def tokens(self, now: float) -> float:
+        """Tokens that are there at `now`."""
+        return bucket.refill(self._bucket, self.queue.rate, now).tokens
 
     def rest(self) -> None:
         """Nothing is due: tokens gather from now on as in a queue that rests."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from headrace.engine.reach import TargetRules
+
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
@@ -100,12 +102,30 @@ class AppEngineRouting:
 
 
 @dataclass(frozen=True, slots=True)
+class AppEngineUrls:
+    """Where the parts of the App Engine application are served: base URLs.
+
+    `others` are pairs of `SERVICE` or `VERSION.SERVICE` and its base URL; all the rest is at `default`.
+    """
+
+    default: str
+    others: tuple[tuple[str, str], ...] = ()
+
+    def base(self, routing: AppEngineRouting) -> str:
+        """The base URL of what a request is routed to, without a slash at its end."""
+        service = routing.service or "default"
+        others = dict(self.others)
+        url = others.get(f"{routing.version}.{service}") or others.get(service) or self.default
+        return url.rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
 class Queue:
     """A named queue, its limits and its state.
 
     `name_memory` is how long the name of a finished task stays taken, `task_ttl` how long a task may live from
     its creation. Tasks created up to `purged_at` are dead. `http_overrides` and `routing` are put over the HTTP
-    and the App Engine tasks of the queue.
+    and the App Engine tasks of the queue. `log_sampling` is kept for who asked for it: nothing is logged by it.
     """
 
     name: str
@@ -117,6 +137,7 @@ class Queue:
     task_ttl: float
     http_overrides: HttpOverrides | None = None
     routing: AppEngineRouting | None = None
+    log_sampling: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +169,8 @@ Target: TypeAlias = HttpTarget | AppEngineTarget
 class NewTask:
     """A task to be created. No name: the engine gives one. No time, or one that is past: now.
 
-    `retry` are its own retry limits, in place of its queue's.
+    A `dispatch_deadline` of 0 is the default of App Engine targets. `retry` are its own retry limits, in place of
+    its queue's.
     """
 
     name: str | None
@@ -193,6 +215,28 @@ class Task:
     retry: RetryLimits | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """One push that ended, as the history keeps it: what was sent, and what came back.
+
+    `task` is the task's name. `number` counts its pushes from 1. `seconds` is how long the push took. `headers`
+    are those that were sent, save the ones that tell of the task and its token. `body` is the task's. `status` is
+    None where no answer came; `error` then says why. `head` is the start of the answer's body.
+    """
+
+    task: str
+    number: int
+    started_at: float
+    seconds: float
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    status: int | None
+    error: str
+    head: bytes
+
+
 class RefusedReason(Enum):
     """Why a task was not created."""
 
@@ -219,12 +263,14 @@ class Missing:
 class QueueStats:
     """`pending` counts all tasks that are not finished, `in_flight` those being pushed.
 
-    `oldest_due` is the schedule time of the task that waits first in line, None when none waits.
+    `oldest_due` is the schedule time of the task that waits first in line, None when none waits. `tokens` are the
+    pushes that could start at once.
     """
 
     pending: int
     in_flight: int
     oldest_due: float | None
+    tokens: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +278,15 @@ class EngineSettings:
     """How the engine runs.
 
     `window`: tasks of each queue that are kept in memory. `window_bytes`: the same in bytes of payload.
-    `tls`: context for https targets; None is the machine's trusted authorities.
+    `tls`: context for https targets; None is the machine's trusted authorities. `app_engine`: where App Engine
+    targets are served. `reach`: what pushes may reach; None is everything. `history` and `history_bytes`: how many
+    of each queue's last deliveries are kept, and of how many bytes together.
     """
 
     window: int = 256
     window_bytes: int = 1 << 20
     tls: ssl.SSLContext | None = None
+    app_engine: AppEngineUrls = AppEngineUrls("http://127.0.0.1:8080")
+    reach: TargetRules | None = None
+    history: int = 1000
+    history_bytes: int = 1 << 20

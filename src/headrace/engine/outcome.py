@@ -12,6 +12,9 @@ from headrace.engine.store.interface import Record
 # Cloud Tasks says that Retry-After "is considered" and no more. Here it is a lower bound of the wait, on the
 # statuses that ask a client to come back later, up to an hour.
 _HONOURED = frozenset((409, 429, 503))
+# "Unlike other types of task targets, a 429 response from an app handler does not cause traffic congestion control
+# to throttle" (Cloud Tasks v2, AppEngineHttpRequest).
+_HONOURED_OF_APP_ENGINE = frozenset((503,))
 _LONGEST_RETRY_AFTER = 3600.0
 
 
@@ -59,9 +62,9 @@ def after_failure(record: Record, queue: Queue, failure: Failure) -> Record | No
     )
 
 
-def retry_after(status: int, headers: list[tuple[bytes, bytes]], now: float) -> float:
+def retry_after(status: int, headers: list[tuple[bytes, bytes]], now: float, *, is_app_engine: bool = False) -> float:
     """Seconds that the answer asks to wait: 0 when it asks for nothing, or in words that are no time."""
-    if status not in _HONOURED:
+    if status not in (_HONOURED_OF_APP_ENGINE if is_app_engine else _HONOURED):
         return 0.0
     for name, value in headers:
         if name == b"retry-after":

@@ -1,230 +1,234 @@
-"""Cron jobs fire: each firing is one GET, keyed by the job and its scheduled time.
-
-What is kept of a job is two times, `next_at` and `last_scheduled_at`. They are equal while a firing is
-outstanding, and that is written before its request goes out. So a firing that a crash cut off is sent again
-with the same scheduled time, and is told apart from one that fell due while the server was down: that one is
-not replayed, as Cloud Scheduler does not either.
-
-A firing never starts while the one before it is outstanding. A late start is delayed, not skipped. Only when
-it is later than a whole further period are the times it ran over dropped, or a laptop that wakes up would
-fire a night's worth at once.
-"""
+"""Fires jobs at their times. What comes next is decided in `headrace.engine.firings`."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import math
+from asyncio import Task
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from headrace.clock import Clock
-from headrace.engine.backoff import backoff, may_retry
+from headrace.engine.bell import Bell
 from headrace.engine.errors import PushFailed, StoreUnavailable
-from headrace.engine.model import OidcToken, RetryLimits
+from headrace.engine.firings import (
+    Firing,
+    Progress,
+    begin,
+    conclude,
+    decode_progress,
+    encode_progress,
+    force,
+    resume,
+)
+from headrace.engine.jobs import Job, JobState, Outcome
+from headrace.engine.timer import Timer
 
-ATTEMPT_DEADLINE = 600.0
-"""Seconds that a cron request may take: App Engine's limit under automatic scaling."""
-_LONGEST_WAIT = 300.0
-"""Seconds between two looks at the clock, so that a wall clock that was set is noticed."""
+PROGRESS = "job progress"
+"""The kind of the documents that hold how far each job has come, by its name."""
 
 log = logging.getLogger(__name__)
 
-
-class Schedule(Protocol):
-    """When a job fires; `headrace.schedules.Schedule` is one."""
-
-    def next_after(self, start: datetime) -> datetime:
-        """The first time strictly after `start`; both are aware UTC."""
-        ...
+Send = Callable[[Job, float], Awaitable[int]]
+"""Sends one request of the firing with this scheduled time; gives the status of its answer or raises PushFailed."""
 
 
-class ProgressStore(Protocol):
-    """Where the two times of each job are kept, by the job's key; the engine's store is one."""
+class DocumentStore(Protocol):
+    """Where progress is kept; the engine's store is one. A write has ended when it is durable."""
 
-    def load_schedules(self) -> Awaitable[dict[str, tuple[float, float | None]]]: ...
+    def load_documents(self, kind: str) -> Awaitable[dict[str, bytes]]: ...
 
-    def save_schedule(self, key: str, next_at: float, last_scheduled_at: float | None) -> Awaitable[None]: ...
+    def save_document(self, kind: str, key: str, document: bytes) -> Awaitable[None]: ...
 
-    def delete_schedule(self, key: str) -> Awaitable[None]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class CronJob:
-    """A job that a schedule starts.
-
-    `name` is what the request carries. `key` says which job it is over restarts; it differs when the schedule
-    does, so that a new schedule starts afresh. `url` is absolute.
-    """
-
-    name: str
-    key: str
-    url: str
-    schedule: Schedule
-    retry: RetryLimits
-    oidc: OidcToken | None
+    def delete_document(self, kind: str, key: str) -> Awaitable[None]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a job has come, in seconds since the epoch."""
+class _Line:
+    """One job in memory. `flying` are the numbers of the firings whose request is under way."""
 
-    next_at: float
-    last_scheduled_at: float | None = None
+    __slots__ = ("flying", "job", "progress")
 
-    @property
-    def outstanding(self) -> bool:
-        """Whether the firing at `next_at` was begun and has not ended."""
-        return self.next_at == self.last_scheduled_at
+    def __init__(self, job: Job, progress: Progress) -> None:
+        self.job = job
+        self.progress = progress
+        self.flying: set[int] = set()
 
+    def waiting(self) -> list[Firing]:
+        """Outstanding firings whose next request waits for its time."""
+        return [firing for firing in self.progress.firings if firing.number not in self.flying]
 
-def resume(schedule: Schedule, kept: Progress | None, now: float) -> Progress:
-    """Where a job goes on when the server starts at `now`."""
-    if kept is None:
-        return Progress(_next_after(schedule, now))
-    if kept.outstanding or kept.next_at > now:
-        return kept
-    return Progress(_next_after(schedule, now), kept.last_scheduled_at)
+    def next_due(self) -> float:
+        if self.progress.firings:
+            return min((firing.attempt_at for firing in self.waiting()), default=math.inf)
+        return self.progress.next_at if self.job.state is JobState.ENABLED else math.inf
 
-
-def following(schedule: Schedule, scheduled_at: float, started_at: float) -> float:
-    """The scheduled time after a firing that was due at `scheduled_at` and started at `started_at`."""
-    after = _next_after(schedule, scheduled_at)
-    return after if after > started_at else _next_after(schedule, started_at)
-
-
-def next_attempt_at(limits: RetryLimits, failures: int, started_at: float, now: float, until: float) -> float | None:
-    """When a firing that has failed so often is sent again; None when it is given up.
-
-    Retries stop at `until`, the job's next scheduled time (Cloud Scheduler, Job.retry_config).
-    """
-    if not may_retry(limits, failures, now - started_at):
-        return None
-    when = now + backoff(limits, failures)
-    return when if when < until else None
-
-
-def firing_headers(job: CronJob, scheduled_at: float, token: str | None) -> list[tuple[str, str]]:
-    """The headers of a cron request: App Engine's, and Cloud Scheduler's for an HTTP target."""
-    time = datetime.fromtimestamp(scheduled_at, UTC).isoformat().replace("+00:00", "Z")
-    headers = [
-        ("User-Agent", "Google-Cloud-Scheduler"),
-        ("X-Appengine-Cron", "true"),
-        ("X-CloudScheduler", "true"),
-        ("X-CloudScheduler-JobName", job.name),
-        ("X-CloudScheduler-ScheduleTime", time),
-    ]
-    if token is not None:
-        headers.append(("Authorization", f"Bearer {token}"))
-    return headers
-
-
-def _next_after(schedule: Schedule, when: float) -> float:
-    return schedule.next_after(datetime.fromtimestamp(when, UTC)).timestamp()
-
-
-Send = Callable[[CronJob, float], Awaitable[int]]
-"""Sends one request of a firing and gives the HTTP status of its answer; raises PushFailed without one."""
+    def change(self, job: Job, now: float) -> None:
+        """Another schedule or state counts from now; a job that is paused gives up what waits for a retry."""
+        was, self.job = self.job, job
+        if was.timing != job.timing or was.state is not job.state:
+            self.progress = resume(job, self.progress, now)
+        if job.state is not JobState.ENABLED:
+            kept = tuple(firing for firing in self.progress.firings if firing.number in self.flying)
+            self.progress = replace(self.progress, firings=kept)
 
 
 class Scheduler:
-    """Fires jobs at their times, each job in a loop of its own. All coroutines belong to one event loop."""
+    """Fires jobs. One timer serves all of them; only a request under way has a coroutine of its own.
 
-    def __init__(self, jobs: Iterable[CronJob], store: ProgressStore, clock: Clock, send: Send) -> None:
-        self._jobs = {job.key: job for job in jobs}
+    Everything belongs to the event loop that ran `start`. A caller of `put`, `remove` or `run` that is cancelled
+    takes nothing back. `bell` is rung whenever the answers of `next_due` and `idle` may have changed; `attempts`
+    counts the requests that ended since the start.
+    """
+
+    def __init__(self, store: DocumentStore, clock: Clock, send: Send, bell: Bell | None = None) -> None:
         self._store = store
         self._clock = clock
         self._send = send
-        self._stopping = False
-        self._moved = asyncio.Event()
-        self._loops: set[asyncio.Task[None]] = set()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._bell = bell or Bell()
+        self.attempts = 0
+        self._kept: dict[str, Progress] = {}
+        self._lines: dict[str, _Line] = {}
+        self._requests: set[Task[None]] = set()
+        self._timer = Timer(clock, self._look)
+        self._wake_at = math.inf
+        self._running = False
+
+    async def load(self) -> None:
+        """Read how far each job has come; the jobs themselves are to be `put` then, before `start`."""
+        documents = await self._store.load_documents(PROGRESS)
+        self._kept = {name: decode_progress(document) for name, document in documents.items()}
 
     async def start(self) -> None:
-        """Take up each job where it was left, and forget what is kept of jobs that are no more."""
-        kept = await self._store.load_schedules()
-        for key in kept.keys() - self._jobs.keys():
-            await self._store.delete_schedule(key)
-        for key, job in self._jobs.items():
-            before = Progress(*kept[key]) if key in kept else None
-            progress = resume(job.schedule, before, self._clock.now())
-            await self._store.save_schedule(key, progress.next_at, progress.last_scheduled_at)
-            loop = asyncio.create_task(self._run(job, progress), name=f"cron {job.name}")
-            self._loops.add(loop)
-            loop.add_done_callback(partial(_report_end, job))
+        """Fire from now on, and forget what is kept of jobs that are no more."""
+        for name in self._kept:
+            await self._store.delete_document(PROGRESS, name)
+        self._kept = {}
+        self._running = True
+        self._look()
 
     async def stop(self, grace: float = 10.0) -> None:
-        """Start no firing; wait up to `grace` seconds for requests under way. One cut off is sent again."""
-        self._stopping = True
-        for loop in self._loops - self._sending:
-            loop.cancel()
-        if self._sending:
-            await asyncio.wait(self._sending, timeout=grace)
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        """Start no request, and wait up to `grace` seconds for those under way. One cut off is sent again."""
+        self._running = False
+        self._timer.cancel()
+        if self._requests:
+            await asyncio.wait(self._requests, timeout=grace)
+        for request in self._requests:
+            request.cancel()
+        await asyncio.gather(*self._requests, return_exceptions=True)
 
     def clock_moved(self) -> None:
         """Look at the clock again. To be called by whoever moves a test clock."""
-        self._moved.set()
-        self._moved = asyncio.Event()
+        self._timer.look()
 
-    async def _run(self, job: CronJob, progress: Progress) -> None:
-        while not self._stopping:
-            await self._wait_until(progress.next_at)
-            progress = await self._fire(job, progress.next_at)
+    def next_due(self) -> float:
+        """The time of the next request, first or repeated, as things stand; infinity when there is none."""
+        return min((line.next_due() for line in self._lines.values()), default=math.inf)
 
-    async def _fire(self, job: CronJob, scheduled_at: float) -> Progress:
-        started_at = self._clock.now()
-        next_at = following(job.schedule, scheduled_at, started_at)
-        await self._save(job, Progress(scheduled_at, scheduled_at))
-        failures = 0
-        while not await self._attempt(job, scheduled_at):
-            failures += 1
-            again_at = next_attempt_at(job.retry, failures, started_at, self._clock.now(), next_at)
-            if again_at is None:
-                log.warning("cron job %s gave up its firing of %s", job.name, scheduled_at)
-                break
-            if self._stopping:
-                return Progress(scheduled_at, scheduled_at)
-            await self._wait_until(again_at)
-        ended = Progress(next_at, scheduled_at)
-        await self._save(job, ended)
-        return ended
+    @property
+    def idle(self) -> bool:
+        """Whether no request is under way and none is due."""
+        return not self._requests and self.next_due() > self._clock.now()
 
-    async def _attempt(self, job: CronJob, scheduled_at: float) -> bool:
-        """Send the firing once; True when the answer was 2xx."""
-        loop = asyncio.current_task()
-        assert loop is not None
-        self._sending.add(loop)
+    def __contains__(self, name: str) -> bool:
+        return name in self._lines
+
+    def progress(self, name: str) -> Progress:
+        """How far the job has come. KeyError when there is no such job."""
+        return self._lines[name].progress
+
+    async def put(self, job: Job) -> None:
+        """Take up a new job, or go on with a changed one.
+
+        A new schedule, or the end of a pause, counts from now. A job that is not enabled retries nothing.
+        """
+        now = self._clock.now()
+        line = self._lines.get(job.name)
+        if line is None:
+            before = self._kept.pop(job.name, None)
+            line = self._lines[job.name] = _Line(job, resume(job, before, now))
+        else:
+            before = line.progress
+            line.change(job, now)
+        self._look_at(line)
+        if line.progress != before:
+            await self._save(line)
+
+    async def remove(self, name: str) -> None:
+        """Forget a job; a request under way goes on and counts no more. One that is not known is fine."""
+        self._lines.pop(name, None)
+        await asyncio.shield(self._store.delete_document(PROGRESS, name))
+
+    async def run(self, name: str) -> None:
+        """Fire the job now, whatever its state and whatever is under way; returns once that is on disk.
+
+        KeyError when there is no such job. StoreUnavailable when it fires and a crash would forget it.
+        """
+        line = self._lines[name]
+        line.progress = force(line.progress, self._clock.now())
+        self._look_at(line)
+        await self._write(line)
+
+    def _look(self) -> None:
+        self._wake_at = math.inf
+        for line in self._lines.values():
+            self._look_at(line)
+
+    def _look_at(self, line: _Line) -> None:
+        """Start what is due of a job, and see to it that the timer is set."""
+        self._bell.ring()
+        if not self._running:
+            return
+        now = self._clock.now()
+        if line.next_due() <= now and not line.progress.firings:
+            line.progress = begin(line.job, line.progress, now)
+        for firing in line.waiting():
+            if firing.attempt_at <= now:
+                self._start(line, firing)
+        if (due := line.next_due()) < self._wake_at:
+            self._wake_at = due
+            self._timer.set(due)
+
+    def _start(self, line: _Line, firing: Firing) -> None:
+        line.flying.add(firing.number)
+        request = asyncio.create_task(self._attempt(line, firing), name=f"firing of {line.job.id}")
+        self._requests.add(request)
+        request.add_done_callback(partial(self._ended, line))
+
+    def _ended(self, line: _Line, request: Task[None]) -> None:
+        self._requests.discard(request)
+        self._bell.ring()
+        if request.cancelled():
+            return
+        self.attempts += 1
+        if (error := request.exception()) is not None:
+            log.error("job %s stopped and fires no more", line.job.id, exc_info=error)
+        elif self._lines.get(line.job.name) is line:
+            self._look_at(line)
+
+    async def _attempt(self, line: _Line, firing: Firing) -> None:
+        line.progress = replace(line.progress, attempted_at=self._clock.now())
+        await self._save(line)
         try:
-            status = await self._send(job, scheduled_at)
+            outcome = Outcome(await self._send(line.job, firing.scheduled_at))
         except PushFailed as error:
-            log.warning("cron job %s got no answer: %s", job.name, error)
-            return False
-        finally:
-            self._sending.discard(loop)
-        if not 200 <= status < 300:
-            log.warning("cron job %s was answered %s", job.name, status)
-        return 200 <= status < 300
+            outcome = Outcome(None, str(error), error.code)
+        if not outcome.succeeded:
+            log.warning("job %s failed: %s", line.job.id, outcome.error or f"HTTP status {outcome.status}")
+        line.progress = conclude(line.job, line.progress, firing.number, outcome, self._clock.now())
+        line.flying.discard(firing.number)
+        await self._save(line)
 
-    async def _save(self, job: CronJob, progress: Progress) -> None:
+    async def _save(self, line: _Line) -> None:
+        """Write how far the job has come; what a removed job does is not written."""
+        if self._lines.get(line.job.name) is not line:
+            return
         try:
-            await self._store.save_schedule(job.key, progress.next_at, progress.last_scheduled_at)
+            await self._write(line)
         except StoreUnavailable as error:
             # Better a firing that is not on disk than none: at worst a restart sends it twice, or not again.
-            log.error("cron job %s: its progress was not written: %s", job.name, error)
+            log.error("job %s: its progress was not written: %s", line.job.id, error)
 
-    async def _wait_until(self, when: float) -> None:
-        while (left := when - self._clock.now()) > 0:
-            moved = self._moved
-            try:
-                async with asyncio.timeout(min(left, _LONGEST_WAIT)):
-                    await moved.wait()
-            except TimeoutError:
-                continue
-
-
-def _report_end(job: CronJob, loop: asyncio.Task[None]) -> None:
-    if not loop.cancelled() and (error := loop.exception()) is not None:
-        log.error("cron job %s stopped and fires no more", job.name, exc_info=error)
+    async def _write(self, line: _Line) -> None:
+        # What was handed in is written, even when nobody waits for it any more.
+        await asyncio.shield(self._store.save_document(PROGRESS, line.job.name, encode_progress(line.progress)))

@@ -64,6 +64,7 @@ def _cloud_tasks(settings: Settings) -> CloudTasksDriver:
         service_account=settings.task_service_account,
         audience=settings.service_url,
         emulator_host=settings.tasks_emulator,
+        emulator_token=settings.queue_server_token,
         monotonic=time.monotonic,
     )
 

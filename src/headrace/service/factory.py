@@ -11,7 +11,7 @@ import structlog
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from headrace.clock import Clock, SystemClock
+from headrace.clock import Clock, SharedClock, SystemClock
 from headrace.config.settings import Settings, load_settings
 from headrace.contract.answers import answer_errors
 from headrace.contract.check import load_contract
@@ -19,7 +19,7 @@ from headrace.contract.guards import Guards
 from headrace.contract.operations import Contract
 from headrace.contract.tokens import Fetch, TokenVerifier, fetch_json
 from headrace.contract.validation import Validation
-from headrace.errors import ContractError, Fault
+from headrace.errors import ConfigError, ContractError, Fault
 from headrace.observability.logs import configure_logs
 from headrace.service.bindings import Bindings
 from headrace.service.current import Service, install_service
@@ -69,7 +69,7 @@ def create_app(
         settings = load_settings(environment, folder=Path(folder) if folder is not None else None)
     configure_logs(development=settings.development)
     contract = load_contract(Path(folder) if folder is not None else settings.app, settings)
-    clock = clock or SystemClock()
+    clock = clock or _make_clock(settings)
     service = (assemble or _assemble)(settings, clock, contract)
     guards = Guards(settings, TokenVerifier(settings.token_issuer, clock, fetch))
 
@@ -84,6 +84,15 @@ def create_app(
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     return app
+
+
+def _make_clock(settings: Settings) -> Clock:
+    if settings.test_clock is None:
+        return SystemClock()
+    try:
+        return SharedClock(settings.test_clock)
+    except (OSError, ValueError) as error:
+        raise ConfigError([Fault("environment", 0, 0, f"HEADRACE_TEST_CLOCK: {error}")]) from error
 
 
 def _assemble(settings: Settings, clock: Clock, contract: Contract) -> Service:

@@ -17,7 +17,7 @@ from headrace.service.current import service_of
 _settings = load_settings(os.environ)
 _host = "127.0.0.1" if _settings.development else "0.0.0.0"  # noqa: S104 - guards stand before every operation
 
-worker_class = "gthread"
+worker_class = "headrace.service.worker.Worker"
 bind = f"{_host}:{_settings.port}"
 workers = _settings.workers
 threads = _settings.threads

@@ -7,8 +7,10 @@ import asyncio
 import logging
 import sqlite3
 import threading
+import time
 from asyncio import AbstractEventLoop, Future, TimerHandle
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -20,28 +22,39 @@ from headrace.errors import HeadraceError
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
+RETRY = 1.0
+"""Seconds after which patient work and chores that the disk refused are tried again."""
+_FAILURES = (sqlite3.Error, OverflowError, ValueError)
+"""Of SQLite, and of values that it cannot hold: an integer above 64 bits, text that is not Unicode."""
+_LOG_PERIOD = 10.0
+"""Seconds between two lines of the log about a disk that refuses writes."""
+
 
 @dataclass(slots=True)
 class _Work:
     run: Callable[[sqlite3.Connection], Any]
     writes: bool
+    patient: bool
     future: Future[Any]
     answer: Any = None
     error: HeadraceError | None = None
 
 
 class Book(Protocol):
-    """What is kept in memory beside the connection; used by the thread alone, save what it says itself."""
+    """What is kept in memory beside the connection; used by the thread alone, save what it says itself.
+
+    It reads nothing after the start, so that a disk that fails cannot part it from what is durable.
+    """
 
     def seal(self, connection: sqlite3.Connection) -> None:
         """Write what the transaction's work staged; the last step before COMMIT."""
         ...
 
-    def sealed(self, connection: sqlite3.Connection) -> None:
+    def sealed(self) -> None:
         """The transaction is durable."""
         ...
 
-    def undone(self, connection: sqlite3.Connection) -> None:
+    def undone(self) -> None:
         """The transaction was rolled back."""
         ...
 
@@ -66,7 +79,8 @@ class Committer:
     """Runs pieces of work on a connection, in a thread of its own.
 
     Writes that wait together share a transaction; reads run after it. Chores run in transactions of their own,
-    one slice between two batches, so that they hold nobody up.
+    one slice between two batches, so that they hold nobody up. What the disk refuses is answered with
+    StoreUnavailable, save patient work: that is held, and tried again every `RETRY` seconds until the end.
     """
 
     def __init__(self, book: Book, *, patience: float) -> None:
@@ -74,11 +88,14 @@ class Committer:
         self._patience = patience
         self._inbox: SimpleQueue[list[_Work] | None] = SimpleQueue()
         self._waiting: list[_Work] = []
+        self._held: list[_Work] = []
         self._timer: TimerHandle | None = None
+        self._retry: TimerHandle | None = None
         self._soon = False
         self._loop: AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._ended: Future[None] | None = None
+        self._log_after = 0.0
 
     async def start(self, connect: Callable[[], sqlite3.Connection]) -> None:
         """Start the thread and wait for its connection. Raises what `connect` raises of HeadraceError."""
@@ -94,23 +111,35 @@ class Committer:
             raise
 
     async def stop(self) -> None:
-        """Do what was handed in, close the connection and end the thread."""
+        """Do what was handed in, close the connection and end the thread. What the disk still refuses is refused."""
         if self._thread is None or self._ended is None:
             return
-        self._hand_over()
+        self._try_again()
         self._inbox.put(None)
         await self._ended
         self._thread.join()
         self._thread = None
+        if self._retry is not None:
+            self._retry.cancel()
+        for work in self._held:
+            _answer(work)
 
     def submit(
         self, run: Callable[[sqlite3.Connection], T | Deferred], *, writes: bool, patient: bool = False
     ) -> Future[T]:
-        """Hand in a piece of work. Patient work waits a little for company; any other takes it along."""
+        """Hand in a piece of work. Patient work waits a little for company; any other takes it along.
+
+        A piece may be run more than once before its future is settled; only one run is kept.
+        """
+        future: Future[T] = asyncio.get_running_loop().create_future()
+        work = _Work(run, writes, patient, future)
         if self._loop is None or self._ended is None or self._ended.done():
-            raise StoreUnavailable("The store is not open.")
-        future: Future[T] = self._loop.create_future()
-        self._waiting.append(_Work(run, writes, future))
+            future.set_exception(StoreUnavailable("The store is not open."))
+            return future
+        if patient and self._retry is not None:
+            self._held.append(work)
+            return future
+        self._waiting.append(work)
         if patient:
             if self._timer is None and not self._soon:
                 self._timer = self._loop.call_later(self._patience, self._hand_over)
@@ -132,12 +161,20 @@ class Committer:
 
     def _settle(self, batch: list[_Work]) -> None:
         for work in batch:
-            if work.future.done():
-                continue
-            if work.error is not None:
-                work.future.set_exception(work.error)
+            if work.patient and isinstance(work.error, StoreUnavailable):
+                self._held.append(work)
             else:
-                work.future.set_result(work.answer)
+                _answer(work)
+        if self._held and self._retry is None and self._loop is not None:
+            self._retry = self._loop.call_later(RETRY, self._try_again)
+
+    def _try_again(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._waiting = self._held + self._waiting
+        self._held = []
+        self._hand_over()
 
     # What follows runs in the thread.
 
@@ -155,24 +192,25 @@ class Committer:
         try:
             ending = stalled = False
             while not ending:
-                taken, ending = self._take(wait=stalled or not (batch or self._book.has_chores))
+                idle = not (batch or self._book.has_chores)
+                taken, ending = self._take(wait=idle or stalled, timeout=None if idle else RETRY)
                 batch += taken
                 later = self._commit(connection, batch)
                 call(self._settle, [work for work in batch if work not in later] if later else batch)
                 batch = later
                 if self._book.has_chores and not ending:
-                    # After a failure (a full disk) the next slice waits for the next batch rather than spin.
+                    # After a failure (a full disk) the next slice waits for the next batch, rather than spin.
                     stalled = self._transaction(connection, lambda: self._book.do_chore(connection)) is not None
         finally:
             connection.close()
             call(self._settle, _refused(batch + self._take(wait=False)[0]))
             call(self._ended.set_result, None)
 
-    def _take(self, *, wait: bool) -> tuple[list[_Work], bool]:
-        """All that waits, and whether the end was asked for."""
+    def _take(self, *, wait: bool, timeout: float | None = None) -> tuple[list[_Work], bool]:
+        """All that waits, and whether the end was asked for; `timeout` bounds the wait, in seconds."""
         batch: list[_Work] = []
         try:
-            part = self._inbox.get(block=wait)
+            part = self._inbox.get(wait, timeout)
             while part is not None:
                 batch += part
                 part = self._inbox.get_nowait()
@@ -188,33 +226,77 @@ class Committer:
         batch.sort(key=lambda work: not work.writes)
         writes = [work for work in batch if work.writes]
         if writes:
-            error = self._transaction(connection, partial(_run_all, writes, connection))
-            if error is not None:
-                refusal = f"The store could not write: {error}."
-                for work in writes:
-                    work.error = StoreUnavailable(refusal, hint="Look at its disk.")
+            self._write(connection, writes)
         for work in batch[len(writes) :]:
             try:
                 _run(work, connection)
-            except sqlite3.Error as error:
+            except _FAILURES as error:
                 work.error = StoreUnavailable(f"The store could not read: {error}.", hint="Look at its disk.")
         return [work for work in batch if work.answer is DEFERRED]
 
-    def _transaction(self, connection: sqlite3.Connection, body: Callable[[], object]) -> sqlite3.Error | None:
+    def _write(self, connection: sqlite3.Connection, writes: list[_Work]) -> None:
+        """Make the writes durable together. What one of them may have caused is tried again in parts.
+
+        So a task that is too large for the room that is left holds up neither a smaller one nor what gives room
+        back.
+        """
+        error = self._transaction(connection, partial(_run_all, writes, connection))
+        if error is None:
+            return
+        is_ones_own = not isinstance(error, sqlite3.Error) or error.sqlite_errorcode == sqlite3.SQLITE_FULL
+        parts = _parts(writes) if is_ones_own else []
+        if parts:
+            for part in parts:
+                self._write(connection, part)
+            return
+        refusal = f"The store could not write: {error}."
+        for work in writes:
+            work.error = StoreUnavailable(refusal, hint="Look at its disk.")
+
+    def _transaction(self, connection: sqlite3.Connection, body: Callable[[], object]) -> Exception | None:
         """Run `body` in a durable transaction, or undo it and return why."""
         try:
             connection.execute("BEGIN IMMEDIATE")
             body()
             self._book.seal(connection)
             connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            _log.error("a write to the store failed: %s", error)
+        except _FAILURES as error:
+            self._complain(error)
             if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            self._book.undone(connection)
+                # Should it fail too, the next BEGIN fails and comes here again.
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            self._book.undone()
             return error
-        self._book.sealed(connection)
+        self._book.sealed()
         return None
+
+    def _complain(self, error: Exception) -> None:
+        if time.monotonic() >= self._log_after:
+            self._log_after = time.monotonic() + _LOG_PERIOD
+            _log.error("a write to the store failed: %s", error)
+
+
+def _parts(writes: list[_Work]) -> list[list[_Work]]:
+    """Smaller transactions to try, none when there are none: patient work apart and whole, any other in halves.
+
+    Patient work is tried again and again, so it must not cost more with each piece that gathers.
+    """
+    patient = [work for work in writes if work.patient]
+    others = [work for work in writes if not work.patient]
+    if patient:
+        return [patient, others] if others else []
+    middle = len(others) // 2
+    return [others[:middle], others[middle:]] if middle else []
+
+
+def _answer(work: _Work) -> None:
+    if work.future.done():
+        return
+    if work.error is not None:
+        work.future.set_exception(work.error)
+    else:
+        work.future.set_result(work.answer)
 
 
 def _refused(batch: list[_Work]) -> list[_Work]:
@@ -230,6 +312,7 @@ def _run_all(writes: list[_Work], connection: sqlite3.Connection) -> None:
 
 def _run(work: _Work, connection: sqlite3.Connection) -> None:
     """Errors of ours are raised before anything is written, so the transaction goes on without that work."""
+    work.error = None
     try:
         work.answer = work.run(connection)
     except HeadraceError as error:

@@ -7,7 +7,7 @@ nothing of it was kept.
 """
 
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -60,6 +60,14 @@ class Place(NamedTuple):
     id: int
 
 
+class Document(NamedTuple):
+    """What the APIs keep beside queues and tasks, opaque to the store; one by kind and key."""
+
+    kind: str
+    key: str
+    content: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class StoredQueue:
     """A queue and its number in the store. Tasks with an id up to `purged_id` are dead, if still stored."""
@@ -70,7 +78,7 @@ class StoredQueue:
 
 
 class Store(Protocol):
-    """Queues, tasks, names and schedules, durable."""
+    """Queues, tasks, names and documents, durable."""
 
     async def open(self) -> list[StoredQueue]:
         """Take hold of the store and read its queues. Raises StartError."""
@@ -109,8 +117,17 @@ class Store(Protocol):
         """The queue is gone; its rows are removed later, in slices."""
         ...
 
-    def create(self, records: Sequence[Record], now: float) -> Future[list[RefusedReason | None]]:
-        """Insert tasks, all or none; one answer each, None for created. A taken name is refused."""
+    def create(
+        self,
+        records: Sequence[Record],
+        now: float,
+        receipt: Callable[[list[RefusedReason | None]], Document] | None = None,
+    ) -> Future[list[RefusedReason | None]]:
+        """Insert tasks, all or none; one answer each, None for created. A taken name is refused.
+
+        `receipt` makes a document of the answers, which is saved in the same durable write. It may run on
+        another thread, and more than once.
+        """
         ...
 
     def claim(self, queue_id: int, epoch: int, after: Place, limit: int, max_bytes: int) -> Future[list[Record]]:
@@ -123,7 +140,8 @@ class Store(Protocol):
     def complete(self, epoch: int, done: Sequence[Done], retried: Sequence[Record]) -> Future[None]:
         """Remove finished tasks, keep their names, and rewrite those that are to be pushed again.
 
-        What is not stored any more is left alone. May wait for company. Raises StaleEpoch.
+        What is not stored any more is left alone. May wait for company. What the disk refuses is held and tried
+        again until it is written: StoreUnavailable says that the store has closed before. Raises StaleEpoch.
         """
         ...
 
@@ -135,21 +153,23 @@ class Store(Protocol):
         """Up to `limit` tasks with an id above `after`, by id."""
         ...
 
-    def delete(self, queue_id: int, name: str, forget_at: float, now: float) -> Future[int | Missing]:
-        """Remove a task and keep its name until `forget_at`; the answer is its id."""
+    def delete(
+        self,
+        queue_id: int,
+        names: Sequence[str],
+        forget_at: float,
+        now: float,
+        receipt: Callable[[list[int | Missing]], Document] | None = None,
+    ) -> Future[list[int | Missing]]:
+        """Remove tasks and keep their names until `forget_at`; the answers are their ids.
+
+        `receipt` is what it is to `create`.
+        """
         ...
 
     def expire(self, now: float) -> Future[None]:
         """Start to forget names and tasks whose time is over; done in slices."""
         ...
-
-    def load_schedules(self) -> Future[dict[str, tuple[float, float | None]]]:
-        """Key to (next time, last scheduled time)."""
-        ...
-
-    def save_schedule(self, key: str, next_at: float, last_scheduled_at: float | None) -> Future[None]: ...
-
-    def delete_schedule(self, key: str) -> Future[None]: ...
 
     def load_documents(self, kind: str) -> Future[dict[str, bytes]]:
         """All documents of a kind, by key: what the APIs keep beside queues and tasks, opaque to the store."""

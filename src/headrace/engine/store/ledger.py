@@ -1,6 +1,7 @@
 """What the SQLite store knows without asking its tables: counters, purge marks, and the chores that are left.
 
-Counters change in memory while a transaction runs, are written once at its end, and count once it is durable.
+All is read once, at the start. Changes are staged while a transaction runs and count once it is durable; the
+counters are written at its end.
 """
 
 import sqlite3
@@ -10,7 +11,9 @@ from functools import partial
 
 _SLICE = 1000
 
-Chore = Callable[[sqlite3.Connection], bool]
+Ended = Callable[[], None]
+Chore = Callable[[sqlite3.Connection], Ended | None]
+"""Does one slice. None: more is left; else what to do once the slice, the last one, is durable."""
 
 
 class Ledger:
@@ -24,20 +27,21 @@ class Ledger:
         self._remembered = 0
         self._added: dict[int, int] = {}
         self._added_names = 0
-        self._reread = False
+        # The marks of queues that the transaction changed, as they were before; None: there was no such queue.
+        self._before: dict[int, int | None] = {}
+        self._buried: list[int] = []
         self._expiring = False
         self._chores: deque[Chore] = deque()
+        self._then: Ended = _nothing
 
     def load(self, connection: sqlite3.Connection) -> None:
-        """Read all counters and marks, as at the start."""
+        """Read all counters and marks, at the start."""
         rows = connection.execute("SELECT id, pending, purged_id FROM queue WHERE name IS NOT NULL").fetchall()
         self._pending = {queue: pending for queue, pending, _ in rows}
         self._purged = {queue: purged for queue, _, purged in rows}
         (self._remembered,) = connection.execute("SELECT value FROM meta WHERE key = 'remembered'").fetchone()
         for (queue,) in connection.execute("SELECT id FROM queue WHERE purging = 1"):
-            if queue not in self._purging:
-                self._purging.add(queue)
-                self._chores.append(partial(self._purge, queue))
+            self._begin_purge(queue)
 
     def pending(self, queue: int) -> int:
         """How many live tasks the queue has on disk."""
@@ -55,6 +59,10 @@ class Ledger:
         """Whether a stored task is alive: its queue exists and was not purged since."""
         return task > self._purged.get(queue, task)
 
+    def purged_up_to(self, queue: int) -> int:
+        """The highest id that a dead task of the queue can have."""
+        return self._purged.get(queue, 0)
+
     def add(self, queue: int, tasks: int) -> None:
         """Stage a change of a queue's count of tasks."""
         self._added[queue] = self._added.get(queue, 0) + tasks
@@ -63,22 +71,19 @@ class Ledger:
         """Stage a change of the count of names that are kept for finished tasks."""
         self._added_names += names
 
-    def purged_up_to(self, queue: int) -> int:
-        """The highest id that a dead task of the queue can have."""
-        return self._purged.get(queue, 0)
+    def admit(self, queue: int, purged_up_to: int) -> None:
+        """Stage that the queue exists."""
+        self._mark(queue, purged_up_to)
 
     def bury(self, queue: int, up_to: int | None) -> None:
         """Stage the death of all tasks up to an id; None: the queue itself is gone."""
         self._added.pop(queue, None)
-        if up_to is None:
-            self._purged.pop(queue, None)
-        else:
-            self._purged[queue] = up_to
-        self._reread = True
+        self._buried.append(queue)
+        self._mark(queue, up_to)
 
-    def queues_changed(self) -> None:
-        """Stage a reading of the queues once the transaction is durable."""
-        self._reread = True
+    def _mark(self, queue: int, up_to: int | None) -> None:
+        self._before.setdefault(queue, self._purged.get(queue))
+        _put(self._purged, queue, up_to)
 
     def seal(self, connection: sqlite3.Connection) -> None:
         changes = [(tasks, queue) for queue, tasks in self._added.items() if tasks]
@@ -86,23 +91,27 @@ class Ledger:
         if self._added_names:
             connection.execute("UPDATE meta SET value = value + ? WHERE key = 'remembered'", (self._added_names,))
 
-    def sealed(self, connection: sqlite3.Connection) -> None:
-        if self._reread:
-            self.load(connection)
-        else:
-            for queue, tasks in self._added.items():
-                self._pending[queue] += tasks
-            self._remembered += self._added_names
+    def sealed(self) -> None:
+        for queue in self._buried:
+            self._pending.pop(queue, None)
+            self._begin_purge(queue)
+        for queue, tasks in self._added.items():
+            self._pending[queue] = self._pending.get(queue, 0) + tasks
+        self._remembered += self._added_names
+        self._then()
         self._forget_staged()
 
-    def undone(self, connection: sqlite3.Connection) -> None:
+    def undone(self) -> None:
+        for queue, purged_up_to in self._before.items():
+            _put(self._purged, queue, purged_up_to)
         self._forget_staged()
-        self.load(connection)
 
     def _forget_staged(self) -> None:
         self._added.clear()
         self._added_names = 0
-        self._reread = False
+        self._before.clear()
+        self._buried.clear()
+        self._then = _nothing
 
     def expire(self, now: float) -> None:
         """Queue the chores that forget names and remove tasks whose time is over; nothing while they still run."""
@@ -115,20 +124,26 @@ class Ledger:
         return bool(self._chores)
 
     def do_chore(self, connection: sqlite3.Connection) -> None:
-        chore = self._chores[0]
-        if chore(connection):
-            self._chores.rotate(-1)
-        else:
-            self._chores.remove(chore)
+        ended = self._chores[0](connection)
+        self._then = partial(self._chores.rotate, -1) if ended is None else partial(self._end_chore, ended)
 
-    # Chores: each does one slice and says whether there is more.
+    def _end_chore(self, ended: Ended) -> None:
+        self._chores.popleft()
+        ended()
 
-    def _purge(self, queue: int, connection: sqlite3.Connection) -> bool:
+    def _begin_purge(self, queue: int) -> None:
+        if queue not in self._purging:
+            self._purging.add(queue)
+            self._chores.append(partial(self._purge, queue))
+
+    # Chores.
+
+    def _purge(self, queue: int, connection: sqlite3.Connection) -> Ended | None:
         name, up_to, forget_at = connection.execute(
             "SELECT name, purged_id, purged_at + name_memory FROM queue WHERE id = ?", (queue,)
         ).fetchone()
         if self._remove_tasks(connection, queue, up_to, forget_at):
-            return True
+            return None
         if name is None:
             names = connection.execute("SELECT name FROM name WHERE queue = ? LIMIT ?", (queue, _SLICE)).fetchall()
             kept = 0
@@ -139,13 +154,12 @@ class Ledger:
                 kept += row[0] is not None
             self.remember(-kept)
             if names:
-                return True
+                return None
             connection.execute("DELETE FROM queue WHERE id = ?", (queue,))
         connection.execute("UPDATE queue SET purging = 0 WHERE id = ?", (queue,))
-        self._purging.discard(queue)
-        return False
+        return partial(self._purging.discard, queue)
 
-    def _forget_names(self, now: float, connection: sqlite3.Connection) -> bool:
+    def _forget_names(self, now: float, connection: sqlite3.Connection) -> Ended | None:
         over = self._remembered - self._remembered_limit
         rows = connection.execute(
             "SELECT queue, name FROM name INDEXED BY name_forget WHERE forget_at <= ? ORDER BY forget_at LIMIT ?",
@@ -154,14 +168,13 @@ class Ledger:
         connection.executemany("DELETE FROM name WHERE queue = ? AND name = ?", rows)
         self.remember(-len(rows))
         if rows:
-            return True
+            return None
         queues = connection.execute(
             "SELECT id, (? - task_ttl) * 1e6, ? + name_memory FROM queue WHERE name IS NOT NULL", (now, now)
         ).fetchall()
-        self._chores.append(partial(self._remove_old, queues))
-        return False
+        return partial(self._chores.append, partial(self._remove_old, queues))
 
-    def _remove_old(self, queues: list[tuple[int, float, float]], connection: sqlite3.Connection) -> bool:
+    def _remove_old(self, queues: list[tuple[int, float, float]], connection: sqlite3.Connection) -> Ended | None:
         while queues:
             queue, up_to, forget_at = queues[-1]
             removed = 0
@@ -169,10 +182,12 @@ class Ledger:
                 removed = self._remove_tasks(connection, queue, int(up_to), forget_at)
             if removed:
                 self.add(queue, -removed)
-                return True
+                return None
             queues.pop()
+        return self._expired
+
+    def _expired(self) -> None:
         self._expiring = False
-        return False
 
     def _remove_tasks(self, connection: sqlite3.Connection, queue: int, up_to: int, forget_at: float) -> int:
         """Remove a slice of the queue's tasks with an id up to `up_to`; returns how many."""
@@ -189,3 +204,14 @@ class Ledger:
             else 0
         )
         return len(rows)
+
+
+def _nothing() -> None:
+    """What follows a transaction that was no chore's."""
+
+
+def _put(marks: dict[int, int], queue: int, mark: int | None) -> None:
+    if mark is None:
+        marks.pop(queue, None)
+    else:
+        marks[queue] = mark

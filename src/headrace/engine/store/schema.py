@@ -9,6 +9,7 @@ from headrace.errors import StartError
 
 _APPLICATION_ID = 0x48445243  # "HDRC", so that the file is told from other programs' files
 _VERSION = 1
+_SHORTEST = 512  # bytes of the smallest page, and so of the smallest database
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('epoch', 0), ('remembered', 0);
@@ -47,7 +48,6 @@ CREATE TABLE name (
     PRIMARY KEY (queue, name)
 ) WITHOUT ROWID;
 CREATE INDEX name_forget ON name (forget_at) WHERE forget_at IS NOT NULL;
-CREATE TABLE schedule (key TEXT PRIMARY KEY, next_at REAL NOT NULL, last_scheduled_at REAL) WITHOUT ROWID;
 CREATE TABLE document (
     kind TEXT NOT NULL, key TEXT NOT NULL, document BLOB NOT NULL, PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
@@ -61,6 +61,9 @@ def connect(path: Path | None, max_bytes: int | None, read: Callable[[sqlite3.Co
     of a later version.
     """
     place = ":memory:" if path is None else str(path)
+    if path is not None and path.exists() and 0 < path.stat().st_size < _SHORTEST:
+        # SQLite would take it for a new file.
+        raise StartError(f"The store {place} is damaged.", hint=_hint("SQLITE_CORRUPT"))
     try:
         with ExitStack() as stack:
             connection = stack.enter_context(closing(sqlite3.connect(place, isolation_level=None)))
@@ -71,11 +74,23 @@ def connect(path: Path | None, max_bytes: int | None, read: Callable[[sqlite3.Co
             read(connection)
             stack.pop_all()
     except sqlite3.Error as error:
-        raise StartError(
-            f"The store {place} cannot be opened: {error}.",
-            hint="Mend its rights, or put a backup in its place.",
-        ) from error
+        name = getattr(error, "sqlite_errorname", "")
+        raise StartError(f"The store {place} cannot be opened: {error}.", hint=_hint(name)) from error
+    except (TypeError, ValueError) as error:
+        # Pages that are whole for SQLite, with values in them that nobody wrote.
+        raise StartError(f"The store {place} is damaged.", hint=_hint("SQLITE_CORRUPT")) from error
     return connection
+
+
+def _hint(name: str) -> str:
+    """What to do about an error of SQLite, by the name of its code."""
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return "Put a backup in its place, or choose another data folder."
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return "Look at its disk, and make room there."
+    if name.startswith("SQLITE_BUSY"):
+        return "Stop the program that writes to it."
+    return "Give this user the right to write there, or choose another data folder."
 
 
 def _prepare(connection: sqlite3.Connection, place: str) -> None:

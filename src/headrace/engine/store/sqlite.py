@@ -6,7 +6,7 @@ it died is claimed again by the next one.
 
 import sqlite3
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from headrace.engine.model import Missing, Queue, QueueState, RateLimits, Refuse
 from headrace.engine.store import statements as sql
 from headrace.engine.store.commit import DEFERRED, Committer, Deferred
 from headrace.engine.store.folder import FolderLock
-from headrace.engine.store.interface import Done, Place, Record, StoredQueue
+from headrace.engine.store.interface import Document, Done, Place, Record, StoredQueue
 from headrace.engine.store.ledger import Ledger
 from headrace.engine.store.schema import connect
 from headrace.errors import StartError
@@ -43,6 +43,7 @@ class SqliteStore:
         self._max_bytes = max_bytes
         self._ledger = Ledger(remembered_limit=remembered_limit)
         self._committer = Committer(self._ledger, patience=patience)
+        self._queues: list[StoredQueue] = []
         self._last_id = 0
         self._epoch = 0
 
@@ -54,7 +55,7 @@ class SqliteStore:
         except StartError:
             self._release()
             raise
-        return await self._committer.submit(_read_queues, writes=False)
+        return self._queues
 
     async def close(self) -> None:
         await self._committer.stop()
@@ -72,6 +73,7 @@ class SqliteStore:
         (self._epoch,) = connection.execute(sql.NEXT_EPOCH).fetchone()
         (self._last_id,) = connection.execute(sql.LAST_ID).fetchone()
         self._ledger.load(connection)
+        self._queues = _read_queues(connection)
 
     @property
     def epoch(self) -> int:
@@ -93,8 +95,9 @@ class SqliteStore:
         )
 
         def put(connection: sqlite3.Connection) -> StoredQueue:
-            self._ledger.queues_changed()
-            return _stored_queue(connection.execute(sql.PUT_QUEUE, row).fetchone())
+            stored = _stored_queue(connection.execute(sql.PUT_QUEUE, row).fetchone())
+            self._ledger.admit(stored.id, stored.purged_id)
+            return stored
 
         return self._committer.submit(put, writes=True)
 
@@ -126,13 +129,20 @@ class SqliteStore:
 
         return self._committer.submit(drop, writes=True)
 
-    def create(self, records: Sequence[Record], now: float) -> Future[list[RefusedReason | None]]:
+    def create(
+        self,
+        records: Sequence[Record],
+        now: float,
+        receipt: Callable[[list[RefusedReason | None]], Document] | None = None,
+    ) -> Future[list[RefusedReason | None]]:
         def create(connection: sqlite3.Connection) -> list[RefusedReason | None]:
             answers = [self._take_name(connection, record, now) for record in records]
             created = [record for record, refused in zip(records, answers, strict=True) if refused is None]
             connection.executemany(sql.INSERT, created)
             for record in created:
                 self._ledger.add(record.queue_id, 1)
+            if receipt is not None:
+                connection.execute(sql.SAVE_DOCUMENT, receipt(answers))
             return answers
 
         return self._committer.submit(create, writes=True)
@@ -205,36 +215,37 @@ class SqliteStore:
 
         return self._committer.submit(page, writes=False)
 
-    def delete(self, queue_id: int, name: str, forget_at: float, now: float) -> Future[int | Missing]:
-        def delete(connection: sqlite3.Connection) -> int | Missing:
-            record = self._find(connection, queue_id, name, now)
-            if isinstance(record, Missing):
-                return record
-            connection.execute(sql.REMOVE, (record.id, queue_id))
-            self._ledger.add(queue_id, -1)
-            if record.name is not None:
-                row = (forget_at, queue_id, name, record.id)
-                self._ledger.remember(connection.execute(sql.KEEP_NAME, row).rowcount)
-            return record.id
+    def delete(
+        self,
+        queue_id: int,
+        names: Sequence[str],
+        forget_at: float,
+        now: float,
+        receipt: Callable[[list[int | Missing]], Document] | None = None,
+    ) -> Future[list[int | Missing]]:
+        def delete(connection: sqlite3.Connection) -> list[int | Missing]:
+            answers = [self._delete(connection, queue_id, name, forget_at, now) for name in names]
+            if receipt is not None:
+                connection.execute(sql.SAVE_DOCUMENT, receipt(answers))
+            return answers
 
         return self._committer.submit(delete, writes=True)
 
+    def _delete(
+        self, connection: sqlite3.Connection, queue: int, name: str, forget_at: float, now: float
+    ) -> int | Missing:
+        record = self._find(connection, queue, name, now)
+        if isinstance(record, Missing):
+            return record
+        connection.execute(sql.REMOVE, (record.id, queue))
+        self._ledger.add(queue, -1)
+        if record.name is not None:
+            row = (forget_at, queue, name, record.id)
+            self._ledger.remember(connection.execute(sql.KEEP_NAME, row).rowcount)
+        return record.id
+
     def expire(self, now: float) -> Future[None]:
         return self._committer.submit(lambda _: self._ledger.expire(now), writes=False)
-
-    def load_schedules(self) -> Future[dict[str, tuple[float, float | None]]]:
-        def load(connection: sqlite3.Connection) -> dict[str, tuple[float, float | None]]:
-            rows = connection.execute("SELECT key, next_at, last_scheduled_at FROM schedule")
-            return {key: (next_at, last) for key, next_at, last in rows}
-
-        return self._committer.submit(load, writes=False)
-
-    def save_schedule(self, key: str, next_at: float, last_scheduled_at: float | None) -> Future[None]:
-        row = (key, next_at, last_scheduled_at)
-        return self._write("INSERT OR REPLACE INTO schedule VALUES (?, ?, ?)", row)
-
-    def delete_schedule(self, key: str) -> Future[None]:
-        return self._write("DELETE FROM schedule WHERE key = ?", (key,))
 
     def load_documents(self, kind: str) -> Future[dict[str, bytes]]:
         def load(connection: sqlite3.Connection) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from headrace.cloud.access import TOKEN_VARIABLE
+from tests.clients.conftest import documented
 from tests.cloud.conftest import Server, start_server, stop_server
 
 pytestmark = pytest.mark.skipif(
@@ -87,6 +88,13 @@ def test_every_recorded_command_ends_as_it_did(gcloud: Gcloud) -> None:
             assert WORD.findall(ended.stderr) == WORD.findall(row["stderr"]), f"{command}\n{ended.stderr}"
         if not CHANGING.search(row["stdout"]):
             assert ended.stdout == row["stdout"], command
+
+
+def test_the_lines_of_the_document_run(documented_server: Server) -> None:
+    script = documented("gcloud", "sh", documented_server)
+    ended = subprocess.run(["bash", "-e"], input=script, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert "one" in ended.stdout
 
 
 def test_a_duration_that_is_not_in_seconds_is_refused_in_googles_words(gcloud: Gcloud) -> None:

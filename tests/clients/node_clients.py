@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.conftest import documented
 from tests.cloud.conftest import Server, Target
 
 pytestmark = pytest.mark.skipif(
@@ -38,3 +39,10 @@ def test_the_node_clients_work(folder: Path, server: Server, target: Target) -> 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count("ok ") == 6
     assert {(push.method, push.body) for push in target.wait_for(3)} == {("POST", b"hello"), ("GET", b"")}
+
+
+def test_the_script_of_the_document_creates_a_task(folder: Path, documented_server: Server) -> None:
+    (folder / "push.mjs").write_text(documented("Node", "js", documented_server))
+    ended = subprocess.run(("node", "push.mjs"), cwd=folder, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("projects/headrace-dev/locations/local/queues/node-work/tasks/")

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -11,18 +12,16 @@ from tests.cloud.conftest import start_server, stop_server
 DOCUMENT = (Path(__file__).parent.parent.parent / "docs/emulator.md").read_text()
 
 
-def test_the_snippet_creates_a_task(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_snippet_creates_a_task(capsys: pytest.CaptureFixture[str]) -> None:
     (snippet,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
-    (tmp_path / "queue.yaml").write_text("queue:\n- name: work\n  rate: 0/s\n")
-    server = start_server(
-        "--memory", f"--queues={tmp_path / 'queue.yaml'}", "--project=headrace-dev", "--location=local"
-    )
-    monkeypatch.setenv("CLOUD_TASKS_EMULATOR_HOST", server.grpc)
+    server = start_server("--memory", "--project=headrace-dev", "--location=local")
     names: dict[str, object] = {}
-    exec(compile(snippet, "docs/emulator.md", "exec"), names)
+    exec(compile(snippet.replace("127.0.0.1:8123", server.grpc), "docs/emulator.md", "exec"), names)
     names["channel"].close()  # type: ignore[attr-defined]
+    path = re.search(r"curl http://127.0.0.1:8124(\S+)", DOCUMENT)
+    assert path is not None
+    with urlopen(server.rest + path[1]) as deliveries:
+        assert deliveries.status == 200
     assert stop_server(server) == 0
     assert capsys.readouterr().out.startswith("projects/headrace-dev/locations/local/queues/work/tasks/")
 

@@ -1,6 +1,5 @@
 """The engine's facade: queues and tasks, durable before any answer, pushed at the rate of their queue."""
 
-import asyncio
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -295,13 +294,21 @@ class Engine:
 
     async def _written(self, write: Future[T], then: Callable[[T], None]) -> T:
         """Let `then` act once the write is durable, whether or not the caller still waits."""
+        answer: Future[T] = write.get_loop().create_future()
 
         def settled(write: Future[T]) -> None:
-            if write.exception() is None:
+            error = write.exception()
+            if error is None:
                 then(write.result())
+            if answer.done():  # by a caller that was cancelled
+                return
+            if error is None:
+                answer.set_result(write.result())
+            else:
+                answer.set_exception(error)
 
         write.add_done_callback(settled)
-        return await asyncio.shield(write)
+        return await answer
 
     def _opened(self, stored: StoredQueue) -> None:
         if stored.id in self._dispatcher.lanes:

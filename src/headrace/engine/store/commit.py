@@ -78,7 +78,8 @@ DEFERRED = Deferred()
 class Committer:
     """Runs pieces of work on a connection, in a thread of its own.
 
-    Writes that wait together share a transaction; reads run after it. Chores run in transactions of their own,
+    Writes that wait together share a transaction; reads run after it. What comes while the thread works is handed
+    in together once it has answered: so it shares a write, and the thread is woken once for all of it. Chores run in transactions of their own,
     one slice between two batches, so that they hold nobody up. What the disk refuses is answered with
     StoreUnavailable, save patient work: that is held, and tried again every `RETRY` seconds until the end.
     """
@@ -92,6 +93,7 @@ class Committer:
         self._timer: TimerHandle | None = None
         self._retry: TimerHandle | None = None
         self._soon = False
+        self._busy = False
         self._loop: AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._ended: Future[None] | None = None
@@ -114,6 +116,7 @@ class Committer:
         """Do what was handed in, close the connection and end the thread. What the disk still refuses is refused."""
         if self._thread is None or self._ended is None:
             return
+        self._busy = False
         self._try_again()
         self._inbox.put(None)
         await self._ended
@@ -149,6 +152,9 @@ class Committer:
         return future
 
     def _hand_over(self) -> None:
+        if self._busy:
+            self._soon = True  # `_settle` comes back to it
+            return
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -157,9 +163,13 @@ class Committer:
         if self._ended is not None and self._ended.done():
             self._settle(_refused(waiting))
         elif waiting:
+            self._busy = True
             self._inbox.put(waiting)
 
     def _settle(self, batch: list[_Work]) -> None:
+        self._busy = False
+        if self._soon and self._loop is not None:
+            self._loop.call_soon(self._hand_over)
         for work in batch:
             if work.patient and isinstance(work.error, StoreUnavailable):
                 self._held.append(work)

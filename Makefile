@@ -6,7 +6,7 @@ USERS ?= 10000
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo dev test test-clients check format bench build constraints clean
+.PHONY: help env demo dev test test-clients check format bench bench-queues build constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -40,6 +40,9 @@ format: env ## format the code and mend what ruff can mend
 
 bench: env ## measure, and print each figure beside its bar
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-queues: env ## measure the queue server alone, with sink and raw clients
+	@$(BIN)/python -m bench.queues $(ARGS)
 
 build: env ## build the wheel, which holds headrace alone
 	@$(BIN)/python -m build --wheel

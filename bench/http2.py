@@ -1,4 +1,4 @@
-"""The least of an HTTP/2 client that can load a gRPC server: one connection, one request over and over.
+"""The least of an HTTP/2 client that can load a gRPC server: one connection, one method.
 
 A client that costs more than the server measures itself. This one sends frames that are ready made, reads no
 header and looks at stream ends alone. HTTP/2 is RFC 9113, the framing of messages is gRPC's own.
@@ -18,15 +18,13 @@ _PATIENCE: Final = 30.0
 
 
 class GrpcLoad:
-    """Calls one unary method of a gRPC server on loopback with one message of at most 16,000 bytes.
+    """Calls one unary method of a gRPC server on loopback; `messages`, of at most 16,000 bytes, has no end.
 
     Counts answers, not statuses: make one call with a real client first. A server that says nothing for 30 s
     raises TimeoutError.
     """
 
-    def __init__(self, address: str, method: str, message: bytes) -> None:
-        if len(message) > _LARGEST:
-            raise ValueError(f"a message of {len(message)} bytes does not fit one frame")
+    def __init__(self, address: str, method: str, messages: Iterator[bytes]) -> None:
         host, _, port = address.rpartition(":")
         self._socket = socket.create_connection((host, int(port)), timeout=_PATIENCE)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -43,7 +41,8 @@ class GrpcLoad:
                 (b"content-type", b"application/grpc"),
             )
         )
-        self._data = b"\0" + struct.pack(">I", len(message)) + message
+        self._messages = messages
+        self._data = _enclose(next(messages))
         self._stream = 1
         self._window = 65_535
         self._unread = b""
@@ -56,17 +55,20 @@ class GrpcLoad:
         """Make `calls` calls, `in_flight` of them at a time."""
         begun = ended = 0
         while ended < calls:
-            room = min(in_flight - (begun - ended), calls - begun, self._window // len(self._data))
-            if room > 0:
-                self._socket.sendall(b"".join(self._request() for _ in range(room)))
-                begun += room
+            requests = []
+            while begun - ended < in_flight and begun < calls and len(self._data) <= self._window:
+                requests.append(self._request())
+                begun += 1
+            if requests:
+                self._socket.sendall(b"".join(requests))
             ended += self._read()
 
     def _request(self) -> bytes:
-        stream = self._stream
+        stream, data = self._stream, self._data
         self._stream += 2
-        self._window -= len(self._data)
-        return _frame(_HEADERS, _END_HEADERS, stream, self._headers) + _frame(_DATA, _END_STREAM, stream, self._data)
+        self._window -= len(data)
+        self._data = _enclose(next(self._messages))
+        return _frame(_HEADERS, _END_HEADERS, stream, self._headers) + _frame(_DATA, _END_STREAM, stream, data)
 
     def _read(self) -> int:
         """Take in what has come; returns how many calls ended with it."""
@@ -93,6 +95,12 @@ class GrpcLoad:
             yield data[at + 3], data[at + 4], int.from_bytes(data[at + 5 : at + 9]), data[at + 9 : end]
             at = end
         self._unread = data[at:]
+
+
+def _enclose(message: bytes) -> bytes:
+    if len(message) > _LARGEST:
+        raise ValueError(f"a message of {len(message)} bytes does not fit one frame")
+    return b"\0" + struct.pack(">I", len(message)) + message
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

@@ -16,7 +16,10 @@ _OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class _Sink(asyncio.BufferedProtocol):
-    """GET gives the arrivals since the last GET, as JSON: pairs of task name and monotonic seconds."""
+    """GET gives the arrivals since the last GET, as JSON: pairs of task name and monotonic seconds; HEAD their count.
+
+    The count is the Content-Length of the answer to HEAD.
+    """
 
     arrivals: list[tuple[str, float]] = []  # noqa: RUF012 - one list for all connections of the process
     buffer = memoryview(bytearray(256 * 1024))
@@ -45,6 +48,8 @@ class _Sink(asyncio.BufferedProtocol):
             body = json.dumps(self.arrivals).encode()
             self.arrivals.clear()
             self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        elif self._parser.get_method() == b"HEAD":
+            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.arrivals))
         else:
             self.arrivals.append((self._name, time.monotonic()))
             self._transport.write(_OK)

@@ -97,3 +97,46 @@ def test_the_token_stands_after_the_word_bearer() -> None:
         with pytest.raises(ApiError) as refused:
             Access(TOKEN).check(authorization)
         assert refused.value.rpc_code is Code.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "https://localhost.evil.example", "null", "http://192.168.0.1:8124", "http://a@b"]
+)
+def test_a_web_page_of_another_host_may_not_call(origin: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        Access(None).check_page(origin, "127.0.0.1:8124")
+    assert refused.value.rpc_code is Code.PERMISSION_DENIED
+    Access(TOKEN).check_page(origin, "127.0.0.1:8124")
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example:8124", "localhost.evil.example", "a/b", "x:y"]
+)
+def test_a_public_name_that_leads_here_may_not_be_called(host: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        Access(None).check_page(None, host)
+    assert refused.value.rpc_code is Code.PERMISSION_DENIED
+    Access(TOKEN).check_page(None, host)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1:8124", "LOCALHOST:8124", "[::1]:8124", "192.0.2.7", "queues:8124", "host.docker.internal:8124", ""],
+)
+def test_programs_and_pages_of_this_machine_may_call(host: str) -> None:
+    Access(None).check_page(None, host)
+    Access(None).check_page("http://localhost:3000", host)
+    Access(None).check_page("https://[::1]", host)
+
+
+@pytest.mark.parametrize("header", [{"Origin": "http://evil.example"}, {"Host": "evil.example"}])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/headrace/v1:reset"), ("POST", f"/v2/{LOCATION}/queues/q/tasks"), ("GET", "/headrace/v1/queues")],
+)
+def test_no_call_of_a_foreign_page_is_served(method: str, path: str, header: dict[str, str], server: Server) -> None:
+    headers = {"Content-Type": "text/plain", **header}
+    with pytest.raises(HTTPError) as refused:
+        urlopen(Request(server.rest + path, method=method, headers=headers, data=b"{}"), timeout=15)
+    with refused.value as answer:
+        assert (answer.code, json.load(answer)["error"]["status"]) == (403, "PERMISSION_DENIED")

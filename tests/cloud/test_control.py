@@ -15,6 +15,7 @@ import pytest
 from google.api_core.exceptions import NotFound
 from google.cloud import scheduler_v1
 
+from headrace.cloud.pages import write_token
 from headrace.testing.server import QueueServer, Ran, Refused
 from tests.cloud.conftest import EMULATOR, LOCATION, WAIT, Push, Server, Target, start_server, stop_server
 
@@ -127,7 +128,8 @@ def test_one_call_moves_the_clock_at_a_time(lab: QueueServer, target: Target) ->
     target.answer = move
     create(lab, lab.queue("eager"), target.url, schedule_time=in_seconds(lab, 60))
     lab.advance(120)
-    assert refusals == ["Another call moves the clock."]
+    (refusal,) = refusals
+    assert refusal.endswith("Another call moves the clock.")
 
 
 def test_the_clock_says_what_time_it_is_and_what_comes_next(lab: QueueServer, target: Target) -> None:
@@ -403,6 +405,25 @@ def test_large_bodies_end_a_page_early(lab: QueueServer, target: Target) -> None
     assert len(lab.pushed(queue)) == 5
 
 
+def test_large_headers_end_a_page_early_and_a_page_may_take_many_reads(lab: QueueServer, target: Target) -> None:
+    queue = lab.queue("wide", rate="0/s")
+    for _ in range(110):
+        create(lab, queue, target.url)
+    for _ in range(30):
+        create(lab, queue, target.url, http_request={"headers": {"X-Large": "x" * 75_000}})
+    page = lab.call("GET", f"/{queue}/tasks")
+    assert 110 < len(page["tasks"]) < 140
+    assert page["nextPageToken"]
+
+
+@pytest.mark.parametrize("place", ["no number", "9" * 19, "9" * 5000, "\u0663"])
+def test_a_page_token_of_no_page_is_refused(lab: QueueServer, place: str) -> None:
+    queue = lab.queue("forged")
+    token = write_token(place, f"waiting {queue}", lab.now())
+    with pytest.raises(Refused, match="Invalid page token"):
+        lab.call("GET", f"/{queue}/tasks?pageToken={token}")
+
+
 def test_deliveries_say_what_was_sent_and_answered(lab: QueueServer, target: Target) -> None:
     answers = iter([404, 204])
     target.answer = lambda _push: next(answers)
@@ -506,6 +527,10 @@ def test_the_files_are_loaded_again_when_they_change(tmp_path: Path) -> None:
     replace("queue.yaml", "queue:\n- name: one\n  rate: 5/s\n- name: three\n  rate: 3/s\n")
     assert_soon(lambda: rates() == {"one": 5, "two": 2, "three": 3})
     assert_soon(lambda: urls() == ["/b"])
+    replace("cron.yaml", f"cron:\n- url: /{'c' * 3000}\n  schedule: every day 09:00\n")
+    assert_soon(lambda: "relativeUri must be at most" in server.said())
+    replace("cron.yaml", "cron:\n- url: /c\n  schedule: every day 09:00\n")
+    assert_soon(lambda: urls() == ["/c"])
     replace("queue.test.yaml", "queue:\n- name: one\n  rate: 9/s\n")
     assert_soon(lambda: rates() == {"one": 9, "two": 2, "three": 3})
     server.close()

@@ -11,7 +11,8 @@ from urllib.request import urlopen
 import pytest
 from click.testing import CliRunner
 
-from headrace.cli.emulator import command
+from headrace.cli import main
+from headrace.engine.store.sqlite import SqliteStore
 from tests.cloud.conftest import EMULATOR, WAIT, start_server, stop_server
 
 QUEUE_FILE = "queue:\n- name: work\n  rate: 5/s\n"
@@ -104,7 +105,7 @@ def test_a_wrong_file_is_named_with_its_line(tmp_path: Path) -> None:
     path.write_text("queue:\n- name: work\n  rate: often\n- name: more\n  rate: 5/s\n  colour: red\n")
     line = refusal("--memory", f"--queues={path}")
     assert f"{path}:3:" in line
-    assert "1 more" in line
+    assert "1 more: see headrace queues check" in line
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -115,8 +116,53 @@ def test_it_listens_off_loopback_with_a_token_alone() -> None:
     assert "Set HEADRACE_QUEUE_SERVER_TOKEN" in refusal("--memory", "--host=0.0.0.0")
 
 
+def test_a_ready_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    missing = tmp_path / "missing" / "ready.json"
+    assert f"{missing} cannot be written" in refusal("--memory", f"--ready-file={missing}")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--service-url", "127.0.0.1:8080"),
+        ("--service-url", "ftp://app"),
+        ("--issuer", "tokens.example.com"),
+        ("--pubsub-endpoint", "http://"),
+        ("--app-engine-url", "worker=127.0.0.1:8081"),
+        ("--project", "a/b"),
+        ("--location", ""),
+    ],
+)
+def test_a_value_that_can_never_work_is_refused_at_once(option: str, value: str) -> None:
+    ended = CliRunner().invoke(main, ["emulator", "--memory", "--grpc-port=0", "--rest-port=0", option, value])
+    assert ended.exit_code == 2
+    assert option in ended.output
+
+
+def test_the_lines_that_connect_can_be_used_when_it_listens_everywhere() -> None:
+    environment = {**os.environ, "HEADRACE_QUEUE_SERVER_TOKEN": "0123456789abcdef"}
+    process = subprocess.Popen(
+        [*EMULATOR, "--grpc-port=0", "--rest-port=0", "--memory", "--host=0.0.0.0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None
+    heading = [process.stdout.readline() for _line in range(8)]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(WAIT) == 0
+    said = "".join(heading) + process.stdout.read()
+    process.stdout.close()
+    assert "give --issuer" in said
+    assert "authorization: Bearer $HEADRACE_QUEUE_SERVER_TOKEN" in said
+    assert "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE=" in said
+    connections = said.partition("export CLOUD_TASKS_EMULATOR_HOST=")[2]
+    assert connections.startswith("127.0.0.1:")
+    assert "0.0.0.0:" not in connections.replace("127.0.0.1:", "")
+
+
 def test_data_and_memory_exclude_each_other(tmp_path: Path) -> None:
-    ended = CliRunner().invoke(command, ["--memory", "--data", str(tmp_path)])
+    ended = CliRunner().invoke(main, ["emulator", "--memory", "--data", str(tmp_path)])
     assert ended.exit_code == 2
     assert "exclude each other" in ended.output
 
@@ -142,3 +188,14 @@ def test_a_push_under_way_is_finished_before_the_exit(tmp_path: Path) -> None:
     with again.client() as client:
         assert not list(client.list_tasks(parent=QUEUE))
     assert stop_server(again) == 0
+
+
+def test_a_store_that_fails_for_good_ends_the_server_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ended(_store: SqliteStore) -> None:
+        """As when its thread has died."""
+
+    monkeypatch.setattr(SqliteStore, "ended", ended)
+    monkeypatch.setattr("headrace.cloud.server._spare_collector", lambda: None)  # this process is not the server's
+    result = CliRunner().invoke(main, ["emulator", "--memory", "--grpc-port=0", "--rest-port=0"])
+    assert result.exit_code == 1
+    assert "The store has failed." in result.stderr

@@ -265,6 +265,14 @@ def test_a_target_that_the_server_is_kept_from_is_refused(target: Target) -> Non
         assert len(target.pushes) == 1
 
 
+def test_a_message_to_what_is_no_address_fails_when_it_is_sent() -> None:
+    rules = TargetRules((parse_rule("localhost"),))
+    with scheduling(START, reach=rules, pubsub="http://a..b") as running:
+        create(running, pubsub_target={"topic_name": "projects/demo/topics/topic", "data": b"x"})
+        running.move_to(FIVE)
+        assert "a..b" in running.client.get_job(name=f"{LOCATION}/jobs/work").status.message
+
+
 def test_a_name_that_leads_to_an_address_inside_is_not_called(target: Target) -> None:
     with scheduling(START, reach=PUBLIC_ONLY) as running:
         create(running, http_target={"uri": target.url.replace("127.0.0.1", "localhost")})

@@ -73,6 +73,16 @@ def test_a_failed_push_shows_on_the_task(client: CloudTasksClient, queue: str, t
     assert shown.schedule_time > task.schedule_time
 
 
+def test_a_push_without_an_answer_shows_deadline_exceeded(client: CloudTasksClient, queue: str) -> None:
+    client.pause_queue(name=queue)
+    task = client.create_task(parent=queue, task=http_task("http://127.0.0.1:1/"))
+    client.run_task(name=task.name)
+    shown = _when(client, task.name, lambda shown: shown.last_attempt.response_time is not None)
+    assert (shown.dispatch_count, shown.response_count) == (1, 0)
+    assert shown.last_attempt.response_status.code == 4
+    assert shown.last_attempt.response_status.message.startswith("DEADLINE_EXCEEDED(4): 127.0.0.1:1")
+
+
 def _when(client, name, holds):  # type: ignore[no-untyped-def]
     """The task once `holds` is true of it. Its state is written just after the target has answered."""
     end = time() + 15

@@ -104,6 +104,8 @@ def test_an_oauth_override_is_kept_and_shown(client: CloudTasksClient, new_queue
         ({"http_target": {"http_method": 99}}, "httpMethod 99"),
         ({"http_target": {"uri_override": {"host": ""}}}, "UriOverride.host"),
         ({"http_target": {"uri_override": {"host": "a/b"}}}, "UriOverride.host"),
+        ({"http_target": {"uri_override": {"host": "a..b"}}}, "UriOverride.host"),
+        ({"http_target": {"uri_override": {"host": "[1.2:]"}}}, "UriOverride.host"),
         ({"http_target": {"uri_override": {"port": 65536}}}, "UriOverride.port"),
         ({"http_target": {"uri_override": {"port": -1}}}, "UriOverride.port"),
         ({"http_target": {"uri_override": {"scheme": 7}}}, "UriOverride.scheme"),

@@ -263,6 +263,7 @@ def test_another_encoding_than_json_is_refused(front: Front) -> None:
 def test_what_is_not_there_is_not_found(path: str, front: Front) -> None:
     status, document = front.send("GET", path)
     assert (status, document["error"]["status"]) == (404, "NOT_FOUND")
+    assert "GET /headrace/v1/queues" in document["error"]["message"]
 
 
 def test_a_path_that_is_not_utf_8_is_refused(front: Front) -> None:

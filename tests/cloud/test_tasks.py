@@ -132,6 +132,12 @@ def test_listing_a_queue_that_is_not_there_is_refused(client: CloudTasksClient) 
         list(client.list_tasks(parent=f"{LOCATION}/queues/no-such-queue"))
 
 
+def test_a_schedule_time_at_the_end_of_all_times_is_too_far_ahead(client: CloudTasksClient, queue: str) -> None:
+    last = timestamp_pb2.Timestamp(seconds=253402300799, nanos=999_999_999)
+    with pytest.raises(InvalidArgument, match="too far in the future"):
+        client.create_task(parent=queue, task=http_task(URL, schedule_time=last))
+
+
 @pytest.mark.parametrize(
     "fields", [{"page_size": -1}, {"page_token": "!"}, {"page_token": "eHl6"}, {"page_token": "/w=="}]
 )

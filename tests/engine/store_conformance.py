@@ -159,6 +159,13 @@ class StoreConformance:
             assert await store.set_state(at.id, QueueState.PAUSED) is None
             assert await store.purge(at.id, NOW) is None
 
+    async def test_a_queue_that_is_dropped_twice_is_gone_and_the_store_goes_on(self) -> None:
+        async with self.with_queue() as (store, at):
+            await store.drop_queue(at.id, NOW)
+            await store.drop_queue(at.id, NOW)
+            again = await store.put_queue(queue())
+            assert await create(store, record(store, again, "a")) == [None]
+
     async def test_a_queue_made_again_starts_without_tasks_and_names(self) -> None:
         async with self.with_queue() as (store, at):
             await create(store, record(store, at, "a"))

@@ -9,6 +9,7 @@ import pytest
 
 from headrace.engine.errors import StoreUnavailable
 from headrace.engine.model import (
+    AppEngineUrls,
     CreateRefused,
     EngineSettings,
     Missing,
@@ -16,8 +17,9 @@ from headrace.engine.model import (
     RateLimits,
     RefusedReason,
 )
+from headrace.engine.reach import TargetRules, parse_rule
 from headrace.engine.store.sqlite import SqliteStore
-from tests.engine.harness import NOW, new_task, running
+from tests.engine.harness import NOW, app_engine_task, new_task, running
 from tests.engine.sink import OK, Request, Sink, status
 
 
@@ -347,3 +349,21 @@ async def test_stats_tell_what_waits() -> None:
         assert stats is not None
         assert (stats.pending, stats.in_flight, stats.oldest_due) == (2, 0, NOW + 30)
         assert world.engine.queue_stats("none") is None
+
+
+async def test_an_answer_with_a_senseless_retry_after_lets_the_task_be_tried_again() -> None:
+    async def reply(_: Request) -> bytes:
+        return status(503, "Retry-After: Fri, 15 Jan 99999999999999999999 08:00:30 GMT\r\n")
+
+    async with Sink(reply) as sink, running() as world:
+        queue = await world.queue()
+        (task,) = await world.push(queue, sink.url)
+        assert (await world.waiting(queue, task, pushes=1)).schedule_at == NOW + 10
+
+
+async def test_where_nothing_can_be_reached_nothing_is_refused() -> None:
+    rules = TargetRules((parse_rule("allowed.example"),))
+    async with running(settings=EngineSettings(app_engine=AppEngineUrls("no url"), reach=rules)) as world:
+        queue = await world.queue()
+        assert world.engine.may_reach(queue.name, app_engine_task().target)
+        assert not world.engine.may_reach(queue.name, new_task("http://other.example").target)

@@ -316,3 +316,21 @@ async def test_large_bodies_that_wait_are_not_kept_in_memory(tmp_path: Path) -> 
                 assert tracemalloc.get_traced_memory()[0] < 8 * MIB
         finally:
             tracemalloc.stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_store_that_fails_for_good_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours in the store's thread, such as no disk makes."""
+
+    def fail(*_arguments: object) -> None:
+        raise RuntimeError("a fault in the store's thread")
+
+    async with opened(SqliteStore(tmp_path)) as store:
+        ended = asyncio.ensure_future(store.ended())
+        await asyncio.sleep(0)
+        assert not ended.done()
+        monkeypatch.setattr(store._ledger, "expire", fail)
+        with pytest.raises(StoreUnavailable):
+            await store.expire(NOW)
+        async with asyncio.timeout(10):
+            await ended

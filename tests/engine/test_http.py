@@ -5,7 +5,7 @@ import datetime
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -142,6 +142,30 @@ async def test_a_connection_closed_before_the_whole_answer_is_dropped_and_nothin
         assert len(sink.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("start", "endless"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n" * 10_000),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000),
+    ],
+    ids=["trailers", "interim answers"],
+)
+async def test_an_answer_that_does_not_end_is_given_up_long_before_the_deadline(start: bytes, endless: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(start)
+        with suppress(ConnectionError):
+            while True:
+                writer.write(endless)
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, client() as made:
+        host, port = server.sockets[0].getsockname()
+        with pytest.raises(MalformedResponse, match="longer"):
+            await made.request("GET", f"http://{host}:{port}", (), b"", 3600.0)
+
+
 async def test_a_target_that_does_not_answer_times_out_and_others_go_on() -> None:
     async with Sink(never) as dead, Sink() as alive, client() as made:
         slow = asyncio.ensure_future(made.request("POST", dead.url, (), b"x", 0.05))
@@ -167,6 +191,20 @@ async def test_what_is_not_an_http_url_is_unreachable(url: str) -> None:
     async with client() as made:
         with pytest.raises(PushFailed):
             await made.request("POST", url, (), b"", 10.0)
+
+
+async def test_a_name_that_cannot_be_looked_up_is_unreachable_and_takes_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise UnicodeError("label empty or too long")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", refuse)
+    async with client(connections=1) as made:
+        for _ in range(3):
+            with pytest.raises(TargetUnreachable):
+                await made.request("POST", "http://somewhere.example", (), b"", 10.0)
+        assert made.open_connections == 0
 
 
 async def test_a_slow_target_gets_as_many_connections_as_requests() -> None:
@@ -257,3 +295,9 @@ async def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:
 def test_a_url_is_taken_apart(url: str, host: str, path: str, port: int) -> None:
     address = parse_address(url)
     assert (address.host, address.path, address.origin.port) == (host, path, port)
+
+
+@pytest.mark.parametrize("host", ["a..b", ".localhost", "a" * 64 + ".example", "local\0host", "a\x01b", "ü" * 64])
+def test_a_host_that_no_look_up_can_hold_is_refused(host: str) -> None:
+    with pytest.raises(TargetUnreachable):
+        parse_address(f"https://{host}/")

@@ -227,6 +227,7 @@ async def test_a_target_that_cannot_be_reached_is_tried_again() -> None:
         waiting = await world.waiting(queue, task, 1)
         assert waiting.last_attempt is not None
         assert "127.0.0.1:1" in waiting.last_attempt.error
+        assert (waiting.last_attempt.status, waiting.last_attempt.responded_at) == (None, NOW)
 
 
 async def test_a_task_under_way_shows_its_push() -> None:
@@ -374,7 +375,7 @@ async def test_the_last_deliveries_tell_what_was_sent_and_what_came_back() -> No
         assert world.engine.deliveries(queue.name) == []
 
 
-@pytest.mark.parametrize("settings", [EngineSettings(history=3), EngineSettings(history_bytes=3 * 1124)])
+@pytest.mark.parametrize("settings", [EngineSettings(history=3), EngineSettings(history_bytes=3 * 1300)])
 async def test_of_many_deliveries_the_last_are_kept(settings: EngineSettings) -> None:
     async with Sink() as sink, running(settings=settings) as world:
         queue = await world.queue()
@@ -382,6 +383,15 @@ async def test_of_many_deliveries_the_last_are_kept(settings: EngineSettings) ->
             await world.push(queue, sink.url, name=f"t{number}", body=b"x" * 100)
             await world.finished(queue)
         assert [delivery.task for delivery in world.engine.deliveries(queue.name)] == ["t4", "t3", "t2"]
+
+
+async def test_deliveries_with_large_headers_are_as_few_as_their_bytes_allow() -> None:
+    async with Sink() as sink, running(settings=EngineSettings(history_bytes=130_000)) as world:
+        queue = await world.queue()
+        for _ in range(5):
+            await world.push(queue, sink.url, headers=(("X-Large", "x" * 50_000),))
+            await world.finished(queue)
+        assert len(world.engine.deliveries(queue.name)) == 2
 
 
 async def test_a_push_stops_at_an_address_that_is_not_allowed() -> None:

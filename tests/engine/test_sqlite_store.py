@@ -1,5 +1,6 @@
 """The SQLite store: the suite, on a file and in memory, and what is its own."""
 
+import asyncio
 import os
 import sqlite3
 import subprocess
@@ -134,6 +135,20 @@ async def test_no_more_names_of_finished_tasks_are_kept_than_allowed() -> None:
         await TestSqliteStoreInMemory().settled(store)
         found = [await store.find(at.id, task.name or "", NOW) for task in made]
         assert found == [Missing(False)] * 2 + [Missing(True)] * 3
+
+
+async def test_a_name_is_counted_once_though_its_task_was_purged_and_finished() -> None:
+    async with opened(SqliteStore(None, remembered_limit=2)) as store:
+        at = await store.put_queue(queue())
+        purged = record(store, at, "purged")
+        await create(store, purged)
+        await asyncio.gather(store.purge(at.id, NOW), store.complete(store.epoch, [done(purged)], []))
+        other = record(store, at, "other")
+        await create(store, other)
+        await store.complete(store.epoch, [done(other)], [])
+        await store.expire(NOW)
+        await TestSqliteStoreInMemory().settled(store)
+        assert [await store.find(at.id, name, NOW) for name in ("purged", "other")] == [Missing(True)] * 2
 
 
 _CREATES_UNTIL_KILLED = """

@@ -152,6 +152,10 @@ def test_pushed(queue_server, assert_pushed):
 def test_drained(queue_server, drain):
     push(queue_server, queue_server.queue("mail", rate="0/s"), 1)
     drain("mail")
+
+
+def test_misspelt(assert_pushed):
+    assert_pushed("mial")
 """
 
 
@@ -165,6 +169,7 @@ def test_a_failure_says_what_is_there(folder: Path) -> None:
     )
     assert 'differs: body is {"user": 2}' in ended.stdout
     assert "drain left 1 task" in ended.stdout
+    assert "queues/mial/tasks?pageToken=: Queue does not exist." in ended.stdout
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:

@@ -76,3 +76,10 @@ def test_an_unknown_command_is_a_wrong_use():
     result = run("ques")
     assert result.exit_code == 2
     assert "No such command" in result.output
+
+
+def test_a_queue_server_that_cannot_be_called_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLOUD_TASKS_EMULATOR_HOST", "127.0.0.1:1")
+    result = run("queues", "list", "--app", tmp_path)
+    assert result.exit_code == 1
+    assert "The queue server at 127.0.0.1:1 does not list its queues: 503" in f"{result.output}{result.exception}"

@@ -14,7 +14,7 @@ from headrace.errors import HeadraceError
 _GROUPS: Final = {
     "dev": "Run an application on this machine: service and queue server, one command.",
     "check": "Judge an application's files and code together, without starting it.",
-    "emulator": "Run the queue server: Cloud Tasks on this machine.",
+    "emulator": "Run the queue server: Cloud Tasks and Cloud Scheduler.",
     "runs": "Show runs: list, show, watch.",
     "queues": "List queues; judge queue.yaml.",
     "schedules": "List and judge schedules; show when one fires.",

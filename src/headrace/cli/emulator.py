@@ -14,13 +14,15 @@ from headrace.cloud.settings import ServerSettings, Started
 from headrace.config.values import duration
 from headrace.engine.address import parse_address
 from headrace.engine.reach import TargetRule, parse_rule
-from headrace.errors import ConfigError, HeadraceError
+from headrace.errors import ConfigError, HeadraceError, StartError
 
-_GRPC_ENVIRONMENT = {
+_ENVIRONMENT = {
     # Else gRPC adds lines of its own about a taken port.
     "GRPC_VERBOSITY": "NONE",
     # A sixth less CPU a call (bench.cloud); a version of gRPC that does not know the word goes on without it.
     "GRPC_EXPERIMENTS": "-event_engine_listener",
+    # Names are looked up in threads: a few hosts whose DNS hangs must not hold up the others.
+    "UV_THREADPOOL_SIZE": "64",
 }
 
 
@@ -40,14 +42,25 @@ def read_rule(text: str) -> TargetRule:
         raise click.BadParameter(f"{error}") from error
 
 
+def read_url(text: str) -> str:
+    """An http or https URL, as it is."""
+    try:
+        parse_address(text)
+    except HeadraceError as error:
+        raise click.BadParameter(f"{error.message} Give one such as http://127.0.0.1:8080") from error
+    return text
+
+
 def read_app_engine_url(text: str) -> tuple[str, str]:
     """`[[VERSION.]SERVICE=]URL` as the part of the application ("": all) and its URL."""
     part, url = ("", text) if text.startswith(("http://", "https://")) else text.partition("=")[::2]
-    try:
-        parse_address(url)
-    except HeadraceError as error:
-        raise click.BadParameter(error.message) from error
-    return part, url
+    return part, read_url(url)
+
+
+def read_endpoint(text: str) -> str:
+    """A URL, or the host:port of an emulator."""
+    read_url(text if "://" in text else f"http://{text}")
+    return text
 
 
 @click.command("emulator")
@@ -62,6 +75,15 @@ def read_app_engine_url(text: str) -> tuple[str, str]:
 )
 @click.option(
     "--rest-port", default=8124, show_default=True, type=click.IntRange(0, 65535), help="0 picks a free port."
+)
+@click.option(
+    "--grpc-front",
+    envvar="HEADRACE_GRPC_FRONT",
+    show_envvar=True,
+    type=click.Choice(["grpcio", "native"]),
+    default="grpcio",
+    show_default=True,
+    help="What speaks gRPC; native is faster, and needs pygrpc-native.",
 )
 @click.option(
     "--data",
@@ -80,6 +102,8 @@ def read_app_engine_url(text: str) -> tuple[str, str]:
     "--service-url",
     default="http://127.0.0.1:8080",
     show_default=True,
+    type=read_url,
+    metavar="URL",
     help="Where cron requests go; also the audience of their tokens.",
 )
 @click.option(
@@ -99,7 +123,9 @@ def read_app_engine_url(text: str) -> tuple[str, str]:
     help="Push to nothing else; may be repeated.  [default: on loopback everything, else public addresses]",
 )
 @click.option("--tls-insecure-targets", is_flag=True, help="Do not look at the certificates of https targets.")
-@click.option("--issuer", help="Issuer that tokens name.  [default: the server's REST address]")
+@click.option(
+    "--issuer", type=read_url, metavar="URL", help="Issuer that tokens name.  [default: the server's REST address]"
+)
 @click.option(
     "--scheduler-service-account",
     default="scheduler@headrace-dev.iam.gserviceaccount.com",
@@ -134,6 +160,8 @@ def read_app_engine_url(text: str) -> tuple[str, str]:
     "--pubsub-endpoint",
     envvar="PUBSUB_EMULATOR_HOST",
     show_envvar=True,
+    type=read_endpoint,
+    metavar="URL|HOST:PORT",
     help="Where Pub/Sub targets of jobs publish to: a URL, or the host:port of an emulator.",
 )
 @click.option("--auto-create-queues", is_flag=True, help="A task makes its queue where it is missing.")
@@ -149,19 +177,27 @@ def read_app_engine_url(text: str) -> tuple[str, str]:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the addresses as one line of JSON.")
 def command(data: Path | None, memory: bool, ready_file: Path | None, as_json: bool, **options: Any) -> None:
-    """Run the queue server: Cloud Tasks for this machine, with the real semantics.
+    """Run the queue server: Cloud Tasks and Cloud Scheduler on this machine, with the real semantics.
 
-    It pushes the tasks of its queues over HTTP, fires the jobs of cron.yaml and signs the tokens of both. It
+    It pushes the tasks of its queues over HTTP, fires the jobs of its scheduler and signs the tokens of both. It
     stops on SIGTERM or Ctrl-C: pushes under way are finished first, for up to 10 seconds.
     """
-    for name, value in _GRPC_ENVIRONMENT.items():
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    # Imported late: gRPC reads its environment then, and the server costs more than all of the command line.
+    # Imported late: libraries read their environment then, and the server costs more than all of the command line.
     from headrace.cloud.access import read_token
+    from headrace.cloud.errors import ApiError
+    from headrace.cloud.names import check_location
     from headrace.cloud.server import run
 
     if memory and data is not None:
         raise click.UsageError("--data and --memory exclude each other.")
+    try:
+        check_location(f"projects/{options['project']}/locations/{options['location']}")
+    except ApiError as error:
+        raise click.UsageError(
+            "--project takes letters, digits, '-', '.' and ':', --location letters, digits and '-'."
+        ) from error
     try:
         token = read_token(os.environ)
     except HeadraceError as error:
@@ -171,7 +207,12 @@ def command(data: Path | None, memory: bool, ready_file: Path | None, as_json: b
     def tell(started: Started) -> None:
         document = json.dumps({**asdict(started), "pid": os.getpid()})
         if ready_file is not None:
-            _write_whole(ready_file, document + "\n")
+            try:
+                _write_whole(ready_file, document + "\n")
+            except OSError as error:
+                raise StartError(
+                    f"{ready_file} cannot be written: {error.strerror}.", hint="Give --ready-file another path."
+                ) from error
         click.echo(document if as_json else _describe(started, settings))
 
     try:
@@ -184,6 +225,7 @@ def command(data: Path | None, memory: bool, ready_file: Path | None, as_json: b
 
 def _describe(started: Started, settings: ServerSettings) -> str:
     kept = f"in {settings.data}" if settings.data else "in memory, until this process stops"
+    is_nowhere = _callable(started.issuer) != started.issuer
     lines = [
         "Headrace queue server",
         f"  gRPC   {started.grpc}",
@@ -192,37 +234,46 @@ def _describe(started: Started, settings: ServerSettings) -> str:
         f"  cron   {started.cron_jobs} jobs, sent to {settings.service_url}",
         *(f"         left out: {url} ({reason})" for url, reason in started.skipped),
         *([f"  clock  moved by tests: {settings.test_clock}"] if settings.test_clock else []),
+        *(["  calls  bring authorization: Bearer $HEADRACE_QUEUE_SERVER_TOKEN"] if settings.token else []),
+        *([f"  issuer {started.issuer} is no address that can be called: give --issuer"] if is_nowhere else []),
         "",
-        *_connections(started),
+        *_connections(started, settings),
     ]
     return "\n".join(lines)
 
 
-def _connections(started: Started) -> list[str]:
+def _callable(address: str) -> str:
+    """An address on which this machine can call a server that listens on all of them."""
+    return address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
+
+
+def _connections(started: Started, settings: ServerSettings) -> list[str]:
     """The lines that connect clients to this server, in the words of each."""
-    host, _, port = started.grpc.rpartition(":")
-    overrides = " ".join(
-        f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}={started.rest}/" for api in ("CLOUDTASKS", "CLOUDSCHEDULER")
-    )
+    grpc, rest = _callable(started.grpc), _callable(started.rest)
+    host, _, port = grpc.rpartition(":")
+    overrides = " ".join(f"CLOUDSDK_API_ENDPOINT_OVERRIDES_{api}={rest}/" for api in ("CLOUDTASKS", "CLOUDSCHEDULER"))
+    access = "DISABLE_CREDENTIALS=true" if settings.token is None else "ACCESS_TOKEN_FILE=FILE"
     return [
-        f"  export CLOUD_TASKS_EMULATOR_HOST={started.grpc}",
+        f"  export CLOUD_TASKS_EMULATOR_HOST={grpc}",
         "Python",
-        f'  CloudTasksClient(transport=CloudTasksGrpcTransport(channel=grpc.insecure_channel("{started.grpc}")))',
+        f'  CloudTasksClient(transport=CloudTasksGrpcTransport(channel=grpc.insecure_channel("{grpc}")))',
         "Node",
         f'  new CloudTasksClient({{apiEndpoint: "{host}", port: {port}, projectId: "{started.project}",',
         '    sslCreds: require("google-gax").grpc.credentials.createInsecure()})',
         "Go",
-        f'  cloudtasks.NewClient(ctx, option.WithEndpoint("{started.grpc}"), option.WithoutAuthentication(),',
+        f'  cloudtasks.NewClient(ctx, option.WithEndpoint("{grpc}"), option.WithoutAuthentication(),',
         "    option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))",
         "gcloud",
-        f"  export CLOUDSDK_AUTH_DISABLE_CREDENTIALS=true CLOUDSDK_CORE_PROJECT={started.project} {overrides}",
+        f"  export CLOUDSDK_AUTH_{access} CLOUDSDK_CORE_PROJECT={started.project} {overrides}",
     ]
 
 
 def _first_fault(error: ConfigError) -> str:
     """One line: the first error, and how to see the others."""
     first, *others = error.faults
-    return f"{first} (and {len(others)} more)" if others else str(first)
+    if not others:
+        return str(first)
+    return f"{first} (and {len(others)} more: see headrace queues check and headrace schedules check)"
 
 
 def _refuse(message: str) -> NoReturn:

@@ -90,7 +90,7 @@ def _ask(host: str, parent: str, metadata: list[tuple[str, str]]) -> list[dict[s
         client = CloudTasksClient(transport=transport)
         found = list(client.list_queues(parent=parent, retry=None, timeout=10, metadata=metadata))
     except GoogleAPIError as error:
-        raise DriverError(f"The queue server at {host} does not answer: {error}.", hint="Is it running?") from error
+        raise DriverError(f"The queue server at {host} does not list its queues: {error}") from error
     return [
         {
             "name": queue.name.rpartition("/")[2],

@@ -1,18 +1,23 @@
-"""Who may call: everybody on loopback; with a token set, whoever brings it.
+"""Who may call: every program on loopback, and no web page; with a token set, whoever brings it.
 
 The token comes from the environment alone, never from the command line, where every user of the machine sees it.
 """
 
 import hmac
 from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import ip_address
 
 from headrace.cloud.errors import ApiError, Code
 from headrace.cloud.task_requests import is_loopback
+from headrace.engine.address import split_authority
 from headrace.errors import StartError
 
 TOKEN_VARIABLE = "HEADRACE_QUEUE_SERVER_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 MIN_TOKEN_LENGTH = 16
 """Shortest token that is taken, in characters."""
+_PRIVATE_DOMAINS = frozenset(("internal", "local", "localhost", "test"))
+"""Top-level domains that are kept for names of no public host."""
 
 
 class Access:
@@ -38,6 +43,47 @@ class Access:
                 "The call carries no valid token. Send it as 'authorization: Bearer TOKEN', where TOKEN is the "
                 f"{TOKEN_VARIABLE} of the server.",
             )
+
+    def check_page(self, origin: str | None, host: str) -> None:
+        """Refuse what a web page may have sent, by two headers; ApiError: PERMISSION_DENIED.
+
+        Any page that is open on this machine can send requests to loopback. It is known by its Origin, or, where
+        its own name was made to lead to loopback, by a Host that public DNS can give out. No page has the token.
+        """
+        if self._expected is None and not ((origin is None or _is_local_page(origin)) and _is_private(host)):
+            raise ApiError(
+                Code.PERMISSION_DENIED,
+                f"Web pages of other hosts may not call this server, nor may it go by the name {host[:200]!r}. "
+                f"Call it as localhost, or set {TOKEN_VARIABLE}.",
+            )
+
+
+def _is_local_page(origin: str) -> bool:
+    scheme, _, authority = origin.partition("://")
+    return scheme in ("http", "https") and is_loopback(_name_of(authority))
+
+
+@lru_cache(maxsize=64)
+def _is_private(host: str) -> bool:
+    """Whether a Host is an address, or a name that public DNS does not give out (RFC 6761, RFC 6762)."""
+    name = _name_of(host)
+    return name.rpartition(".")[2] in _PRIVATE_DOMAINS or "." not in name or _is_address(name)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _name_of(authority: str) -> str:
+    """The host without its port, in lower case; what is no authority is a name that nobody has."""
+    try:
+        return split_authority(authority)[0]
+    except ValueError:
+        return "no.authority"
 
 
 def read_token(environment: Mapping[str, str]) -> str | None:

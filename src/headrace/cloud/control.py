@@ -6,17 +6,17 @@ Routes and documents are described in `docs/emulator.md`. Times are RFC 3339, du
 import asyncio
 import base64
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from headrace.clock import Clock, MovableClock
 from headrace.cloud import names
 from headrace.cloud.declarations import Declarations
-from headrace.cloud.errors import ApiError, Code, bad_page_token, invalid, queue_missing
+from headrace.cloud.errors import ApiError, Code, invalid, queue_missing
 from headrace.cloud.files import make_queue
 from headrace.cloud.json_requests import read_json
-from headrace.cloud.pages import page_size, read_token, write_token
+from headrace.cloud.pages import page_size, read_id, write_token
 from headrace.cloud.routes import Answer, Call, Route
 from headrace.cloud.timelapse import Activity, Tally, Timelapse
 from headrace.config import read_queue_entry
@@ -34,6 +34,7 @@ LATEST = 7_258_118_400.0
 MAX_PAGE = 10_000
 """Tasks or deliveries of one answer."""
 _PAGE_BYTES = 2 << 20
+_TASKS_A_READ = 100
 
 _ROOT = "/headrace/v1"
 _QUEUE = _ROOT + "/{queue=projects/*/locations/*/queues/*}"
@@ -175,15 +176,27 @@ class Control:
     async def _list_tasks(self, call: Call) -> Answer:
         queue, query = self._find(call), dict(call.query)
         listing, now = f"waiting {queue.name}", self._clock.now()
-        place = read_token(query.get("pageToken", ""), listing, now) or "0"
-        if not place.isdecimal():
-            raise bad_page_token("It was not given by this method.")
-        size = _read_page_size(query)
-        tasks = await self._engine.list_tasks(queue.name, int(place), size + 1)
-        page = tasks[: min(size, _fitting(tasks))]
+        after = read_id(query.get("pageToken", ""), listing, now)
+        page, has_more = await self._read_page(queue.name, after, _read_page_size(query))
         documents = [_task_document(*pair) for pair in zip(page, self._engine.explain(page), strict=True)]
-        token = {"nextPageToken": write_token(str(page[-1].id), listing, now)} if len(page) < len(tasks) else {}
+        token = {"nextPageToken": write_token(str(page[-1].id), listing, now)} if has_more else {}
         return _ok(tasks=documents, **token)
+
+    async def _read_page(self, queue: str, after: int, most: int) -> tuple[list[Task], bool]:
+        """Up to `most` tasks, fewer where they are large but at least one, and whether there are more.
+
+        A few are read at a time, for each may have a megabyte.
+        """
+        page: list[Task] = []
+        size = 0
+        while tasks := await self._engine.list_tasks(queue, after, min(_TASKS_A_READ, most + 1)):
+            for task in tasks:
+                size += _size(task)
+                if len(page) == most or (page and size > _PAGE_BYTES):
+                    return page, True
+                page.append(task)
+            after = tasks[-1].id
+        return page, False
 
     async def _list_deliveries(self, call: Call) -> Answer:
         queue, query = self._find(call), dict(call.query)
@@ -216,14 +229,9 @@ class Control:
         }
 
 
-def _fitting(tasks: Sequence[Task]) -> int:
-    """How many of the tasks fit on a page by their bodies; at least one."""
-    size = 0
-    for number, task in enumerate(tasks):
-        size += len(task.target.body)
-        if number and size > _PAGE_BYTES:
-            return number
-    return len(tasks)
+def _size(task: Task) -> int:
+    """About how many bytes a task has."""
+    return len(task.target.body) + sum(len(name) + len(value) for name, value in task.target.headers)
 
 
 def _task_document(task: Task, waiting: Waiting) -> Document:

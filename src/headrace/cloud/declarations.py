@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headrace.cloud.descriptors import Message
+from headrace.cloud.errors import ApiError
 from headrace.cloud.jobs import Jobs
 from headrace.cloud.tasks_api import TasksApi
 from headrace.engine.engine import Engine
@@ -52,12 +53,11 @@ class Declarations:
         seen = _stamps(paths)
         while True:
             await asyncio.sleep(PERIOD)
-            if (stamps := _stamps(paths)) != seen:
+            if (stamps := _stamps(paths)) != seen and await self.reload():
                 seen = stamps
-                await self.reload()
 
-    async def reload(self) -> None:
-        """Put the files in force; only what differs from the last time is written."""
+    async def reload(self) -> bool:
+        """Put the files in force; only what differs from the last time is written. False: the disk refused it."""
         try:
             declared = await asyncio.to_thread(self._load)
             for queue in declared.queues:
@@ -65,11 +65,15 @@ class Declarations:
                     await self._engine.put_queue(queue)
             if declared.cron_jobs != self._declared.cron_jobs:
                 await self._jobs.load(declared.cron_jobs)
-        except (ConfigError, StoreUnavailable) as error:
+        except StoreUnavailable as error:
+            _log.error("the files were not loaded again, and will be tried again: %s", error)
+            return False
+        except (ConfigError, ApiError) as error:
             _log.error("the files were not loaded again, what they said before stays:\n%s", error)
-            return
+            return True
         self._declared = declared
         _log.warning("loaded again: %d queues, %d jobs", len(declared.queues), len(declared.cron_jobs))
+        return True
 
     async def reset(self) -> None:
         """Everything as after a first start: only what the files declare, without a past."""
@@ -82,8 +86,8 @@ class Declarations:
         """The queue without a past, running, with its file's limits; one of no file keeps its own."""
         declared = {each.name: each for each in self._declared.queues}
         fresh = declared.get(queue.name) or replace(queue, state=QueueState.RUNNING, purged_at=None)
-        await self._engine.delete_queue(queue.name)
-        await self._engine.put_queue(fresh)
+        # Handed in together they are one durable write: at no time, and after no crash, is there no queue.
+        await asyncio.gather(self._engine.delete_queue(queue.name), self._engine.put_queue(fresh))
 
 
 def _stamps(paths: Sequence[Path]) -> list[tuple[int, int, int] | None]:

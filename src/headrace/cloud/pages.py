@@ -37,3 +37,11 @@ def read_token(token: str, listing: str, now: float) -> str:
     if age > TOKEN_LIFE:
         raise bad_page_token("It is older than two hours.")
     return place
+
+
+def read_id(token: str, listing: str, now: float) -> int:
+    """The system id that a page begins after; 0 for the first page. ApiError as `read_token`."""
+    place = read_token(token, listing, now) or "0"
+    if not (place.isascii() and place.isdecimal() and len(place) < 19):
+        raise bad_page_token("It was not given by this method.")
+    return int(place)

@@ -18,6 +18,8 @@ from headrace.cloud.messages import METHOD_NAMES
 from headrace.cloud.queue_answers import queue_message
 from headrace.cloud.retry_requests import DEFAULT_RETRY, read_retry
 from headrace.cloud.routing import read_routing
+from headrace.engine.address import parse_address
+from headrace.engine.errors import TargetUnreachable
 from headrace.engine.model import (
     Authorization,
     HttpOverrides,
@@ -164,7 +166,7 @@ def _read_uri(uri: Message) -> UriOverride:
     scheme = _SCHEMES.get(uri.scheme) if uri.HasField("scheme") and uri.scheme else None
     if uri.scheme and scheme is None:
         raise invalid(f"UriOverride.scheme {uri.scheme} is not known.")
-    if uri.HasField("host") and not _HOST.fullmatch(uri.host):
+    if uri.HasField("host") and not _is_host(uri.host):
         raise invalid("UriOverride.host must be the name or address of a host.")
     if not 0 <= uri.port <= 65535:
         raise invalid("UriOverride.port must be between 0 and 65535.")
@@ -179,6 +181,14 @@ def _read_uri(uri: Message) -> UriOverride:
         query=query if uri.HasField("query_override") else None,
         only_if_missing=uri.uri_override_enforce_mode == _IF_NOT_EXISTS,
     )
+
+
+def _is_host(text: str) -> bool:
+    try:
+        parse_address(f"http://{text}")
+    except TargetUnreachable:
+        return False
+    return _HOST.fullmatch(text) is not None
 
 
 def _read_headers(overrides: Message) -> tuple[tuple[str, str], ...]:

@@ -108,6 +108,7 @@ class RestApplication:
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
         if not route.public:
             self._access.check(headers.get("authorization"))
+            self._access.check_page(headers.get("origin"), headers.get("host", ""))
         query = _read_query(scope["query_string"])
         body = await reader.read(route.max_body)
         origin = f"{scope['scheme']}://{headers.get('host', '')}"

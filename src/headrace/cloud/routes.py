@@ -113,4 +113,8 @@ class RouteTable:
             variables = route.match(path)
             if variables is not None:
                 return route, variables
-        raise ApiError(Code.NOT_FOUND, f"There is nothing at {method} {path[:200]}.")
+        raise ApiError(
+            Code.NOT_FOUND,
+            f"There is nothing at {method} {path[:200]}. Cloud Tasks is at /v2, Cloud Scheduler at /v1, and this "
+            "server's own API at /headrace/v1, such as GET /headrace/v1/queues.",
+        )

@@ -1,6 +1,7 @@
-"""Services on the wire: a grpc.aio server without generated stubs."""
+"""Services on the wire: a grpc.aio server without generated stubs, or a faster one of the same interface."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import importlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from math import inf
 from typing import Any, TypeAlias
@@ -14,7 +15,7 @@ from headrace.cloud.access import Access
 from headrace.cloud.bindings import TASKS
 from headrace.cloud.descriptors import Message
 from headrace.cloud.errors import CALIFORNIA, ApiError, Code, invalid, unimplemented
-from headrace.cloud.services import Rpc, Service
+from headrace.cloud.services import Method, Service
 from headrace.engine.errors import StoreUnavailable
 from headrace.errors import StartError
 
@@ -23,16 +24,22 @@ MAX_REQUEST_BYTES = 32 << 20
 MAX_DEADLINES = {TASKS: 30.0}
 """How far ahead a client's deadline may lie, in seconds, where a service has a rule. Cloud Tasks' own."""
 
+_WITHOUT_END = 1e12
+"""Seconds. No deadline on the wire is so far away; a front may say so where there is none."""
 _END_OF_TIME = 253402300799
 _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _STATUS_DETAILS = "grpc-status-details-bin"
+_Parse: TypeAlias = Callable[[bytes], Message]
 _Handler: TypeAlias = Callable[[bytes, Any], Awaitable[Message]]
 
 
-def make_server(services: Sequence[Service], access: Access, clock: Clock, address: str) -> tuple[grpc.aio.Server, int]:
+def make_server(
+    services: Sequence[Service], access: Access, clock: Clock, address: str, *, is_native: bool = False
+) -> tuple[grpc.aio.Server, int]:
     """A server bound to `address` (host:port, port 0 for any free one), not started, and its port.
 
-    Raises StartError when the port is taken.
+    `is_native`: HTTP/2 and gRPC are done by pygrpc-native, outside the interpreter's lock. Raises StartError when
+    the port is taken, or pygrpc-native is not installed.
     """
     # Without so_reuseport=0 two servers share a port in silence, and each gets half of the calls.
     # The pings that probe for bandwidth cost a tenth of a call and tell nothing on one machine.
@@ -43,8 +50,18 @@ def make_server(services: Sequence[Service], access: Access, clock: Clock, addre
         # A connection that never says what it speaks is let go of.
         ("grpc.server_handshake_timeout_ms", 30_000),
     ]
-    server = grpc.aio.server(options=options)
-    server.add_generic_rpc_handlers((_Handlers(services, access, clock),))
+    server = (_import_native() if is_native else grpc.aio).server(options=options)
+    handlers = {
+        service.name: {
+            name: _unary(_serve(rpc.request_class.FromString, rpc.answer, access, clock, service.name))
+            for name, rpc in service.rpcs.items()
+        }
+        for service in services
+    }
+    # grpc.aio takes the first kind alone, and pygrpc-native is fast for the second alone.
+    server.add_generic_rpc_handlers((_Handlers(handlers, access, clock),))
+    for service, methods in handlers.items():
+        server.add_registered_method_handlers(service, methods)
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -53,28 +70,29 @@ def make_server(services: Sequence[Service], access: Access, clock: Clock, addre
     return server, port
 
 
+def _import_native() -> Any:
+    try:
+        return importlib.import_module("pygrpc_native.aio")
+    except ImportError as error:
+        raise StartError(
+            "The native gRPC front is not installed.",
+            hint="Install pygrpc-native (headrace[native]), or leave --grpc-front out.",
+        ) from error
+
+
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Finds the handler of a call. A method of ours that is not built says so in words."""
 
-    def __init__(self, services: Sequence[Service], access: Access, clock: Clock) -> None:
+    def __init__(self, handlers: Mapping[str, Mapping[str, Any]], access: Access, clock: Clock) -> None:
         self._access = access
+        self._clock = clock
         self._handlers = {
-            f"/{service.name}/{name}": _unary(_serve(rpc, clock, MAX_DEADLINES.get(service.name, inf)))
-            for service in services
-            for name, rpc in service.rpcs.items()
+            f"/{service}/{name}": handler for service, methods in handlers.items() for name, handler in methods.items()
         }
 
     def service(self, handler_call_details: Any) -> Any:
-        try:
-            if self._access.is_needed:
-                self._access.check(_authorization(handler_call_details.invocation_metadata))
-            method: str = handler_call_details.method
-            handler = self._handlers.get(method)
-            if handler is None:
-                raise unimplemented(method[1:])
-        except ApiError as refusal:
-            return _unary(_refuse(refusal))
-        return handler
+        method: str = handler_call_details.method
+        return self._handlers.get(method) or _unary(_serve(bytes, _refuse(method), self._access, self._clock, ""))
 
 
 def _authorization(metadata: Any) -> str | None:
@@ -94,12 +112,14 @@ def _serialize(answer: Message) -> bytes:
     return data
 
 
-def _serve(rpc: Rpc, clock: Clock, max_deadline: float) -> _Handler:
-    parse, answer = rpc.request_class.FromString, rpc.answer
+def _serve(parse: _Parse, answer: Method, access: Access, clock: Clock, service: str) -> _Handler:
+    longest = MAX_DEADLINES.get(service, inf)
 
     async def handle(request: bytes, context: Any) -> Message:
         try:
-            _check_deadline(context.time_remaining(), max_deadline, clock)
+            if access.is_needed:
+                access.check(_authorization(context.invocation_metadata()))
+            _check_deadline(context.time_remaining(), longest, clock)
             return await answer(parse(request))
         except ApiError as refusal:
             return await _abort(context, refusal)
@@ -113,16 +133,16 @@ def _serve(rpc: Rpc, clock: Clock, max_deadline: float) -> _Handler:
 
 def _check_deadline(remaining: float | None, longest: float, clock: Clock) -> None:
     """Refuse a call whose client waits too long; `remaining` in seconds, None for one without end."""
-    if remaining is not None and remaining > longest:
+    if remaining is not None and longest < remaining < _WITHOUT_END:
         until = datetime.fromtimestamp(min(clock.now() + remaining, _END_OF_TIME), CALIFORNIA).isoformat()
         raise invalid(f"The request deadline is {until}. The deadline cannot be more than {longest:g}s in the future.")
 
 
-def _refuse(refusal: ApiError) -> _Handler:
-    async def handle(_request: bytes, context: Any) -> Message:
-        return await _abort(context, refusal)
+def _refuse(method: str) -> Method:
+    async def answer(_request: Message) -> Message:
+        raise unimplemented(method[1:])
 
-    return handle
+    return answer
 
 
 async def _abort(context: Any, refusal: ApiError) -> Message:

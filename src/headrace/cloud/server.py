@@ -32,6 +32,7 @@ from headrace.config import load_cron_file, load_queue_file
 from headrace.config.overlays import overlay_path
 from headrace.engine.bell import Bell
 from headrace.engine.engine import Engine
+from headrace.engine.errors import StoreUnavailable
 from headrace.engine.model import AppEngineUrls, EngineSettings, Queue
 from headrace.engine.reach import PUBLIC_ONLY, TargetRules
 from headrace.engine.store.sqlite import SqliteStore
@@ -95,6 +96,18 @@ class QueueServer:
             self._engine.halt()
         await self._running.aclose()
 
+    async def serve_until(self, stopped: asyncio.Event) -> None:
+        """Return when `stopped` is set. Raises StoreUnavailable when the store fails for good before that."""
+        waits = {asyncio.create_task(stopped.wait()), asyncio.create_task(self._store.ended())}
+        _, left = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for each in left:
+            each.cancel()
+        if not stopped.is_set():
+            raise StoreUnavailable(
+                "The store has failed. What was answered is on disk.",
+                hint="See the lines above; start the server again.",
+            )
+
     def clock_moved(self) -> None:
         """Look at the clock again. To be called by whoever moves a test clock."""
         if self._activity is not None:
@@ -112,7 +125,10 @@ class QueueServer:
         scheduler_api = SchedulerApi(self._store, self._clock, issuer, self._settings, engine_settings, bell)
         services = [*tasks_api.services, *scheduler_api.services]
         access = Access(self._settings.token)
-        calls, grpc_port = rpc.make_server(services, access, self._clock, _authority(host, self._settings.grpc_port))
+        calls, grpc_port = rpc.make_server(
+            *(services, access, self._clock, _authority(host, self._settings.grpc_port)),
+            is_native=self._settings.grpc_front == "native",
+        )
         stack.push_async_callback(calls.stop, None)
 
         await engine.start()
@@ -212,7 +228,7 @@ async def serve(settings: ServerSettings, ready: Callable[[Started], None]) -> N
     _spare_collector()
     try:
         ready(started)
-        await stopped.wait()
+        await server.serve_until(stopped)
     finally:
         await server.stop()
 

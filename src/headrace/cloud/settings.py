@@ -22,6 +22,7 @@ class ServerSettings:
     `pubsub_endpoint` is the base URL that Pub/Sub targets of jobs publish to; None: they fail.
     `test_clock` is the file of a clock that tests move; None is the machine's own time. With `auto_create_queues`
     a task makes its queue where it is missing.
+    `grpc_front` is what does HTTP/2 and gRPC: `grpcio`, or `native` (pygrpc-native, where it is installed).
     `token` is what every call must bring; None asks for none (see access.py).
     """
 
@@ -47,6 +48,7 @@ class ServerSettings:
     app_engine_urls: tuple[tuple[str, str], ...] = ()
     allowed_targets: tuple[TargetRule, ...] = ()
     tls_insecure_targets: bool = False
+    grpc_front: str = "grpcio"
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,9 @@ def _fill_request(message: Message, task: model.Task | model.NewTask, queue: str
         request.url = target.url
         fill_authorization(request, target.authorization, audience=target.url)
     request.http_method = METHOD_NUMBERS[target.method]
-    request.headers.update(target.headers)
+    headers = request.headers
+    for name, value in target.headers:
+        headers[name] = value
     if with_body:
         request.body = target.body
     if task.dispatch_deadline:

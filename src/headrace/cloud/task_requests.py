@@ -109,7 +109,7 @@ def _read_schedule_time(task: Message, now: float) -> float | None:
     if not task.HasField("schedule_time"):
         return None
     asked = task.schedule_time
-    schedule_at: float = min(asked.seconds, _END_OF_TIME) + asked.nanos // 1000 / 1e6
+    schedule_at: float = min(asked.seconds + asked.nanos // 1000 / 1e6, _END_OF_TIME)
     if schedule_at > now + MAX_SCHEDULE_AHEAD:
         local = datetime.fromtimestamp(schedule_at, UTC).astimezone(CALIFORNIA)
         raise invalid(

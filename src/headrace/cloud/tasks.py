@@ -3,8 +3,8 @@
 from headrace.clock import Clock
 from headrace.cloud import messages, names
 from headrace.cloud.descriptors import Empty, Message
-from headrace.cloud.errors import bad_page_token, queue_missing, task_missing, task_refused
-from headrace.cloud.pages import page_size, read_token, write_token
+from headrace.cloud.errors import queue_missing, task_missing, task_refused
+from headrace.cloud.pages import page_size, read_id, write_token
 from headrace.cloud.services import Rpc
 from headrace.cloud.task_answers import task_message
 from headrace.cloud.task_requests import read_create
@@ -54,7 +54,7 @@ class Tasks:
             raise queue_missing()
         most = page_size(request.page_size, MAX_TASKS_PAGE)
         now = self._clock.now()
-        after = _read_place(read_token(request.page_token, parent, now))
+        after = read_id(request.page_token, parent, now)
         answer = messages.ListTasksResponse()
         size = 0
         # One more than fits is read, so that the last page carries no token.
@@ -83,12 +83,3 @@ class Tasks:
         if isinstance(outcome, Missing):
             raise task_missing()
         return task_message(outcome, request.response_view)
-
-
-def _read_place(place: str) -> int:
-    """The system id that a page begins after."""
-    if not place:
-        return 0
-    if not (place.isascii() and place.isdecimal() and len(place) < 19):
-        raise bad_page_token("It was not given by this method.")
-    return int(place)

@@ -7,6 +7,7 @@ of ID tokens takes one, and the same endpoint tells of them.
 """
 
 import base64
+import contextlib
 import hashlib
 import os
 from collections import OrderedDict
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 
 from headrace.clock import Clock
 from headrace.engine.model import Authorization, OAuthToken
+from headrace.engine.store.folder import PRIVATE
 from headrace.errors import StartError
 
 LIFETIME = 3600
@@ -40,7 +42,7 @@ def load_key(path: Path) -> RSAPrivateKey:
     """The key kept at `path`; when there is none, it is made there, with mode 0600. Raises StartError."""
     try:
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             _write_key(path, make_key())
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
@@ -57,13 +59,16 @@ def _write_key(path: Path, key: RSAPrivateKey) -> None:
     text = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    unfinished = path.with_suffix(".new")
+    unfinished = path.with_suffix(f".{os.getpid()}")
     unfinished.unlink(missing_ok=True)
     with open(unfinished, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    unfinished.replace(path)
+    # Of two servers that start at one moment, the second finds the key of the first.
+    with contextlib.suppress(FileExistsError):
+        os.link(unfinished, path)
+    unfinished.unlink()
 
 
 class TokenIssuer:

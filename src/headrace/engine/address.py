@@ -9,7 +9,7 @@ from headrace.engine.errors import TargetUnreachable
 
 # Everything a URL may hold stays as it was given, bad escapes too: Cloud Tasks accepts them.
 _KEPT = "%/:?@!$&'()*+,;=~-._[]"
-_HOST = re.compile(r"[^\s/?#@\\]+")
+_HOST = re.compile(r"[^\x00-\x20\x7f/?#@\\]+")
 
 
 class Origin(NamedTuple):
@@ -43,7 +43,7 @@ def parse_address(url: str) -> Address:
         parts = urlsplit(url)
         tls = {"http": False, "https": True}[parts.scheme.lower()]
         name = parts.hostname or ""
-        host = name if name.isascii() else name.encode("idna").decode("ascii")
+        host = name.encode("idna").decode("ascii")
         port = parts.port
     except (KeyError, ValueError) as error:
         raise TargetUnreachable(f"{url!r} is not an http or https URL.") from error

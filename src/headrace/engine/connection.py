@@ -12,6 +12,8 @@ from headrace.engine.errors import ConnectionDropped, MalformedResponse, PushFai
 HEAD_LIMIT = 64 * 1024
 BODY_KEPT = 4 * 1024
 BODY_LIMIT = 1024 * 1024
+ANSWER_LIMIT = 16 * BODY_LIMIT
+"""Bytes of a whole answer, with interim ones, chunk sizes and trailers: what bounds one that does not end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_body", "_body_size", "_buffer", "_complete", "_exchange", "_head_size", "_headers", "_in_head",
-        "_keeps_alive", "_owner", "_parser", "_sized", "_transport", "idle_since",
+        "_keeps_alive", "_owner", "_parser", "_received", "_sized", "_transport", "idle_since",
     )  # fmt: skip
 
     def __init__(self, owner: Owner, buffer: memoryview) -> None:
@@ -62,6 +64,7 @@ class Connection(asyncio.BufferedProtocol):
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
+        self._received = 0
         self.idle_since = 0.0
         self._expect()
 
@@ -84,6 +87,7 @@ class Connection(asyncio.BufferedProtocol):
         """Send a request; `usable` must hold."""
         assert self._transport is not None
         self._expect()
+        self._received = 0
         self._exchange = exchange
         exchange.connection = self
         self._transport.write(exchange.payload)
@@ -117,6 +121,7 @@ class Connection(asyncio.BufferedProtocol):
         if exchange is None:
             self.abort()
             return
+        self._received += count
         if self._in_head:
             self._head_size += count
         try:
@@ -135,6 +140,8 @@ class Connection(asyncio.BufferedProtocol):
             self._owner.freed(self)
         elif self._in_head and self._head_size > HEAD_LIMIT:
             self._give_up(exchange, MalformedResponse(f"The answer's head is longer than {HEAD_LIMIT} bytes."))
+        elif self._received > ANSWER_LIMIT:
+            self._give_up(exchange, MalformedResponse(f"The answer is longer than {ANSWER_LIMIT} bytes."))
         elif self._body_size > BODY_LIMIT:
             answer = self._answer()
             self.abort()

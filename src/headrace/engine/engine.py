@@ -10,6 +10,7 @@ from headrace.engine.address import parse_address
 from headrace.engine.bell import Bell
 from headrace.engine.dispatcher import Dispatcher, TokenSource
 from headrace.engine.encoding import decode_retry, decode_target, encode_retry, encode_target
+from headrace.engine.errors import TargetUnreachable
 from headrace.engine.http import Client, raise_file_limit
 from headrace.engine.lane import Lane
 from headrace.engine.model import (
@@ -185,8 +186,11 @@ class Engine:
         if reach is None or lane is None:
             return True
         queue = lane.queue
-        url = aim(target, queue.http_overrides, queue.routing, self._settings.app_engine).url
-        origin = parse_address(url).origin
+        try:
+            aimed = aim(target, queue.http_overrides, queue.routing, self._settings.app_engine)
+            origin = parse_address(aimed.url).origin
+        except TargetUnreachable:
+            return True  # nothing can be reached by it, as each push will say
         return reach.may_name(origin.host, origin.port)
 
     async def create_tasks(

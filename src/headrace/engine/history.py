@@ -12,7 +12,7 @@ from headrace.engine.target import Prepared, task_name
 HEAD_KEPT = 256
 """Bytes of each answer's body that are kept."""
 _SIZE_OF_ENTRY = 1024
-"""About what an entry takes beside the body of its task."""
+"""About what an entry takes beside its task."""
 
 
 class Entry(NamedTuple):
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
     @property
     def size(self) -> int:
-        return _SIZE_OF_ENTRY + len(self.record.body)
+        return _SIZE_OF_ENTRY + len(self.record.body) + len(self.record.target)
 
 
 class History:

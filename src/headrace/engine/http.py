@@ -383,9 +383,9 @@ class _Pool:
         """Open one connection and give it work; a failure is the answer to the request that waited longest."""
         try:
             connection = await self._reach()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the second of names that no look-up and no certificate can hold
             self._client.open_connections -= 1
-            if error.errno in (errno.EMFILE, errno.ENFILE):
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
                 return
             reason = str(error) or "no answer to the connection"
             self._refuse_next(TargetUnreachable(f"{self.origin.host}:{self.origin.port}: {reason}"))

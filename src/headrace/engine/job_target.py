@@ -66,7 +66,10 @@ def may_reach(job: Job, places: Places, reach: TargetRules | None) -> bool:
     """Whether a job may have its target. What a host's addresses alone can tell is left to each request."""
     if reach is None or (isinstance(job.target, PubsubTarget) and places.pubsub is None):
         return True
-    origin = parse_address(compose_job_request(job, 0.0, places).url).origin
+    try:
+        origin = parse_address(compose_job_request(job, 0.0, places).url).origin
+    except TargetUnreachable:
+        return True  # nothing can be reached by it, as each firing will say
     return reach.may_name(origin.host, origin.port)
 
 

@@ -55,7 +55,7 @@ def after_failure(record: Record, queue: Queue, failure: Failure) -> Record | No
         first_at=first_at,
         last_dispatched_at=failure.dispatched_at,
         last_scheduled_at=record.due,
-        last_responded_at=None if status is None else now,
+        last_responded_at=now,
         last_status=status,
         last_error=failure.error,
         previous=504 if status is None else status,
@@ -77,6 +77,6 @@ def _seconds(value: str, now: float) -> float:
         return float(value[:10])
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # the second of numbers that no date can hold
         return 0.0
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now

@@ -30,14 +30,14 @@ _NOT_INHERITED = frozenset(("HEADRACE_QUEUE_SERVER_TOKEN",))
 
 
 class Refused(HeadraceError):
-    """The queue server refused a call; the message is its own."""
+    """The queue server refused a call; the message names the call, and has what the server said."""
 
     code = "REFUSED"
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What ran while time passed: pushes by whether they were answered 2xx, and requests of scheduled jobs."""
+    """What ran while time passed: pushes by whether they were answered 2xx, and requests of jobs, tries again too."""
 
     succeeded: int
     failed: int
@@ -126,6 +126,7 @@ class QueueServer:
         `limits` are those of an entry in queue.yaml: `rate="5/s"`, `bucket_size=5`, `max_concurrent_requests=10`,
         `retry_parameters={"task_retry_limit": 3}`. Without a rate it is as fast as can be: 500/s in a bucket of 500.
         """
+        __tracebackhide__ = True
         if "rate" not in limits:
             limits = {"rate": "500/s", "bucket_size": 500, **limits}
         full = self._full(name)
@@ -138,6 +139,7 @@ class QueueServer:
 
     def advance(self, seconds: float) -> Ran:
         """Let time pass: everything that falls due runs, in order, and what it causes."""
+        __tracebackhide__ = True
         return _ran(self.call("POST", "/clock:advance", {"seconds": seconds, "timeoutSeconds": PATIENCE}))
 
     def drain(self, queue: str | None = None, *, within: float = 86_400.0) -> Ran:
@@ -158,6 +160,7 @@ class QueueServer:
 
     def wait_until_idle(self, queue: str | None = None) -> None:
         """Wait, in real time, until nothing is pushed and no due task waits for its turn."""
+        __tracebackhide__ = True
         path = "" if queue is None else f"/{self._full(queue)}"
         self.call("POST", f"{path}:waitUntilIdle", {"timeoutSeconds": PATIENCE})
 
@@ -167,6 +170,7 @@ class QueueServer:
 
     def pushed(self, queue: str) -> list[Pushed]:
         """Every task of the queue that waits, or was delivered since the reset; of deliveries the last 10,000."""
+        __tracebackhide__ = True
         full = self._full(queue)
         # Deliveries after tasks: what ends in between is in both, not in neither.
         tasks = self._tasks(full)
@@ -192,16 +196,18 @@ class QueueServer:
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """One call to the server's own API, `path` below /headrace/v1. Raises Refused."""
+        __tracebackhide__ = True
         data = None if body is None else json.dumps(body)
         with closing(HTTPConnection(urlsplit(self.rest).netloc, timeout=PATIENCE + 5)) as connection:
             connection.request(method, f"/headrace/v1{quote(path, safe='/:?=&')}", data)
             response = connection.getresponse()
             answer: dict[str, Any] = json.load(response)
         if response.status != 200:
-            raise Refused(answer["error"]["message"])
+            raise Refused(f"{method} /headrace/v1{path}: {answer['error']['message']}")
         return answer
 
     def _tasks(self, full: str) -> list[dict[str, Any]]:
+        __tracebackhide__ = True
         tasks: list[dict[str, Any]] = []
         token = ""
         while True:

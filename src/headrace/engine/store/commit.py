@@ -79,9 +79,10 @@ class Committer:
     """Runs pieces of work on a connection, in a thread of its own.
 
     Writes that wait together share a transaction; reads run after it. What comes while the thread works is handed
-    in together once it has answered: so it shares a write, and the thread is woken once for all of it. Chores run in transactions of their own,
-    one slice between two batches, so that they hold nobody up. What the disk refuses is answered with
-    StoreUnavailable, save patient work: that is held, and tried again every `RETRY` seconds until the end.
+    in together once it has answered: so it shares a write, and the thread is woken once for all of it. Chores run
+    in transactions of their own, one slice between two batches, so that they hold nobody up. What the disk refuses
+    is answered with StoreUnavailable, save patient work: that is held, and tried again every `RETRY` seconds until
+    the end.
     """
 
     def __init__(self, book: Book, *, patience: float) -> None:
@@ -126,6 +127,11 @@ class Committer:
             self._retry.cancel()
         for work in self._held:
             _answer(work)
+
+    async def ended(self) -> None:
+        """Return when the thread has ended, asked to or not."""
+        if self._ended is not None:
+            await asyncio.shield(self._ended)
 
     def submit(
         self, run: Callable[[sqlite3.Connection], T | Deferred], *, writes: bool, patient: bool = False

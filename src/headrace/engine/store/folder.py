@@ -7,6 +7,9 @@ from pathlib import Path
 
 from headrace.errors import StartError
 
+PRIVATE = 0o700
+"""Rights of a folder that is made: payloads and keys lie in it, so it is its owner's alone."""
+
 
 class FolderLock:
     """An exclusive lock on a data folder, from `hold` until `release`. It ends with the process in any case."""
@@ -19,7 +22,7 @@ class FolderLock:
         """Make the folder and take its lock. Raises StartError, which names the holder's process id."""
         lock = self._folder / "lock"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise StartError(

@@ -88,6 +88,10 @@ class Store(Protocol):
         """Finish what was handed in, and let go."""
         ...
 
+    async def ended(self) -> None:
+        """Return when the store serves no more: it was closed, or it has failed for good."""
+        ...
+
     @property
     def epoch(self) -> int:
         """The number of this ownership; a later owner has a higher one."""
@@ -114,7 +118,7 @@ class Store(Protocol):
         ...
 
     def drop_queue(self, queue_id: int, now: float) -> Future[None]:
-        """The queue is gone; its rows are removed later, in slices."""
+        """The queue is gone; its rows are removed later, in slices. One that is gone already is fine."""
         ...
 
     def create(

@@ -198,11 +198,10 @@ class Ledger:
         ).fetchall()
         connection.executemany("DELETE FROM task WHERE id = ?", [(task,) for task, _ in rows])
         named = [(forget_at, queue, name) for _, name in rows if name is not None]
-        self.remember(
-            connection.executemany("UPDATE name SET forget_at = ? WHERE queue = ? AND name = ?", named).rowcount
-            if named
-            else 0
-        )
+        if named:
+            # One whose task was finished after the purge is kept, and counted, already.
+            keep = "UPDATE name SET forget_at = ? WHERE queue = ? AND name = ? AND forget_at IS NULL"
+            self.remember(connection.executemany(keep, named).rowcount)
         return len(rows)
 
 

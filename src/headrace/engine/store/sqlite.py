@@ -61,6 +61,9 @@ class SqliteStore:
         await self._committer.stop()
         self._release()
 
+    async def ended(self) -> None:
+        await self._committer.ended()
+
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.release()
@@ -124,8 +127,8 @@ class SqliteStore:
         up_to = self.new_id(now)
 
         def drop(connection: sqlite3.Connection) -> None:
-            self._ledger.bury(queue_id, None)
-            connection.execute(sql.DROP_QUEUE, (now, up_to, queue_id))
+            if connection.execute(sql.DROP_QUEUE, (now, up_to, queue_id)).rowcount:
+                self._ledger.bury(queue_id, None)
 
         return self._committer.submit(drop, writes=True)
 

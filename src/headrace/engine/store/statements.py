@@ -44,7 +44,10 @@ KEEP_NAME = "UPDATE name SET forget_at = ? WHERE queue = ? AND name = ? AND task
 _CHANGED_QUEUE = f"WHERE id = ? AND name IS NOT NULL RETURNING {QUEUE}"
 SET_STATE = f"UPDATE queue SET state = ? {_CHANGED_QUEUE}"
 PURGE_QUEUE = f"UPDATE queue SET pending = 0, purging = 1, purged_at = ?, purged_id = ? {_CHANGED_QUEUE}"
-DROP_QUEUE = "UPDATE queue SET name = NULL, pending = 0, purging = 1, purged_at = ?, purged_id = ? WHERE id = ?"
+DROP_QUEUE = (
+    "UPDATE queue SET name = NULL, pending = 0, purging = 1, purged_at = ?, purged_id = ?"
+    " WHERE id = ? AND name IS NOT NULL"
+)
 READ_QUEUES = f"SELECT {QUEUE} FROM queue WHERE name IS NOT NULL ORDER BY name"
 NEXT_EPOCH = "UPDATE meta SET value = value + 1 WHERE key = 'epoch' RETURNING value"
 LAST_ID = "SELECT max(coalesce((SELECT max(id) FROM task), 0), coalesce((SELECT max(purged_id) FROM queue), 0))"

@@ -34,11 +34,13 @@ NOTE = f"1 KB tasks, durable, {IN_FLIGHT} in flight"
 
 _EMULATOR = "from headrace.cli.emulator import command; command()"
 _ECHO = """
-import asyncio, json, grpc, grpc.aio, uvloop
+import asyncio, json, os
+os.environ["GRPC_EXPERIMENTS"] = "-event_engine_listener"  # as `headrace emulator` has it
+import grpc, grpc.aio, uvloop
 async def answer(request, context):
     return request
 async def main():
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=[("grpc.http2.bdp_probe", 0)])
     handlers = {"CreateTask": grpc.unary_unary_rpc_method_handler(answer)}
     name = "google.cloud.tasks.v2.CloudTasks"
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
@@ -157,12 +159,13 @@ def bare_server() -> Iterator[Server]:
 
 
 @contextmanager
-def queue_server(queues: str, cron: str | None = None) -> Iterator[Server]:
-    """The queue server on a disk, with the text of a queue.yaml, and of a cron.yaml."""
+def queue_server(queues: str, cron: str | None = None, front: str = "grpcio") -> Iterator[Server]:
+    """The queue server on a disk, with the text of a queue.yaml, and of a cron.yaml; `front` speaks gRPC."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
         folder = Path(name)
         (folder / "queue.yaml").write_text(queues)
         options = ["--grpc-port=0", "--rest-port=0", "--json", "--project=bench", "--location=here"]
+        options.append(f"--grpc-front={front}")
         options += [f"--data={folder / 'data'}", f"--queues={folder / 'queue.yaml'}"]
         if cron is not None:
             (folder / "cron.yaml").write_text(cron)

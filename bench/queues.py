@@ -7,6 +7,7 @@ measured by turns is given as the median of its rounds.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
@@ -48,6 +49,8 @@ from bench.sink import sink
 from headrace.cloud import messages
 
 KINDS = ("unnamed", "named")
+FRONTS = {"grpcio": 250, "native": 60} if importlib.util.find_spec("pygrpc_native") else {"grpcio": 250}
+"""What speaks gRPC, and its bar: microseconds of server CPU a CreateTask."""
 ROUNDS = 3
 FLOOD_QUEUES = 40
 FLOOD = 20_000
@@ -97,7 +100,7 @@ def _flood(url: str) -> Iterator[Row]:
     raw = statistics.median(raws)
     yield Row(f"raw POST/s on the sink ({bound_name})", raw, "1/s", note="the bound of the next rows")
     for kind, rounds in pushed.items():
-        rate = statistics.median(each.each_second for each in rounds)
+        rate = _rate(rounds)
         yield Row(f"20,000 due {kind} tasks of 1 KB over 40 queues, durable", rate, "tasks/s")
         yield Row("  as a share of the raw rate", rate / raw, "x", 0.15, at_least=True, note=f"bound: {bound_name}")
         yield Row("  server CPU a push", _cost(rounds), "µs", 80)
@@ -124,33 +127,40 @@ def _push_all(server: Server, url: str, resumes: list[bytes]) -> None:
 
 
 def _creates() -> Iterator[Row]:
-    """CreateTask beside a server that does nothing with the call, by turns; then batches."""
+    """CreateTask over each front, beside a server that does nothing with the call, by turns; then batches."""
     floors: list[Measured] = []
-    created: dict[str, list[Measured]] = {kind: [] for kind in KINDS}
+    created: dict[tuple[str, str], list[Measured]] = {(front, kind): [] for front in FRONTS for kind in KINDS}
     batched: dict[str, list[Measured]] = {kind: [] for kind in KINDS}
-    with bare_server() as bare, queue_server(_WORK) as server:
-        server.call("PauseQueue", _named(messages.PauseQueueRequest, [QUEUE]))
+    with bare_server() as bare, ExitStack() as stack:
+        servers = {front: stack.enter_context(queue_server(_WORK, front=front)) for front in FRONTS}
         requests = {kind: serialized(create_requests(QUEUE, named=kind == "named")) for kind in KINDS}
-        for warm in (bare, server):
-            warm.create(requests["unnamed"], CREATES // 4)
+        for server in servers.values():
+            server.call("PauseQueue", _named(messages.PauseQueueRequest, [QUEUE]))
+        for server in (bare, *servers.values()):
+            server.create(requests["unnamed"], CREATES // 4)
         for _ in range(ROUNDS):
             floors.append(measure(bare, CREATES, partial(bare.create, requests["unnamed"], CREATES)))
-            for kind in KINDS:
-                created[kind].append(measure(server, CREATES, partial(server.create, requests[kind], CREATES)))
+            for (front, kind), rounds in created.items():
+                create = partial(servers[front].create, requests[kind], CREATES)
+                rounds.append(measure(servers[front], CREATES, create))
+        server = servers["grpcio"]
         for kind in KINDS * ROUNDS:
             batches = list(in_batches(QUEUE, create_requests(QUEUE, named=kind == "named"), 100))
             batched[kind].append(measure(server, 10_000, partial(server.call, "BatchCreateTasks", batches)))
     floor = _cost(floors)
-    yield Row("bare grpc.aio call, server CPU", floor, "µs", note=f"{IN_FLIGHT} in flight; the bound of the next rows")
-    for kind, rounds in created.items():
+    yield Row(
+        "bare grpc.aio call, server CPU", floor, "µs", note=f"{IN_FLIGHT} in flight; the bound of the grpcio rows"
+    )
+    for (front, kind), rounds in created.items():
         cost = _cost(rounds)
-        yield Row(f"CreateTask, {kind}, server CPU", cost, "µs", 250, note=f"{NOTE}; {cost / floor:.2f} x a bare call")
-        rate = statistics.median(each.each_second for each in rounds)
-        yield Row(f"CreateTask, {kind}, durable", rate, "/s", note="client and server share the machine")
+        note = f"{NOTE}; {cost / floor:.2f} x a bare grpc.aio call"
+        yield Row(f"CreateTask, {front}, {kind}, server CPU", cost, "µs", FRONTS[front], note=note)
+        bar = 5000 if front == "native" else None
+        note = "client and server share the machine"
+        yield Row(f"CreateTask, {front}, {kind}, durable", _rate(rounds), "/s", bar, at_least=True, note=note)
     for kind, rounds in batched.items():
-        rate = statistics.median(each.each_second for each in rounds)
         note = f"100 a call, 4 in flight; {_cost(rounds):.0f} µs server CPU a task"
-        yield Row(f"BatchCreateTasks, {kind}, durable", rate, "/s", 5000, at_least=True, note=note)
+        yield Row(f"BatchCreateTasks, grpcio, {kind}, durable", _rate(rounds), "/s", 5000, at_least=True, note=note)
 
 
 # From create to handler.
@@ -267,6 +277,10 @@ def _idle() -> Iterator[Row]:
 
 def _cost(rounds: list[Measured]) -> float:
     return statistics.median(each.microseconds_each for each in rounds)
+
+
+def _rate(rounds: list[Measured]) -> float:
+    return statistics.median(each.each_second for each in rounds)
 
 
 def _await_arrivals(url: str, tasks: int) -> None:

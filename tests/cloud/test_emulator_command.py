@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -12,7 +13,6 @@ import pytest
 from click.testing import CliRunner
 
 from headrace.cli import main
-from headrace.engine.store.sqlite import SqliteStore
 from tests.cloud.conftest import EMULATOR, WAIT, start_server, stop_server
 
 QUEUE_FILE = "queue:\n- name: work\n  rate: 5/s\n"
@@ -190,12 +190,16 @@ def test_a_push_under_way_is_finished_before_the_exit(tmp_path: Path) -> None:
     assert stop_server(again) == 0
 
 
-def test_a_store_that_fails_for_good_ends_the_server_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def ended(_store: SqliteStore) -> None:
-        """As when its thread has died."""
-
-    monkeypatch.setattr(SqliteStore, "ended", ended)
-    monkeypatch.setattr("headrace.cloud.server._spare_collector", lambda: None)  # this process is not the server's
-    result = CliRunner().invoke(main, ["emulator", "--memory", "--grpc-port=0", "--rest-port=0"])
-    assert result.exit_code == 1
-    assert "The store has failed." in result.stderr
+def test_a_store_that_fails_for_good_ends_the_server_with_status_1() -> None:
+    # As when the store's thread has died.
+    program = """
+from headrace.cli.emulator import command
+from headrace.engine.store.sqlite import SqliteStore
+async def ended(store): ...
+SqliteStore.ended = ended
+command()
+"""
+    options = ("--memory", "--grpc-port=0", "--rest-port=0")
+    ended = subprocess.run([sys.executable, "-c", program, *options], capture_output=True, text=True, timeout=WAIT)
+    assert ended.returncode == 1
+    assert "The store has failed." in ended.stderr

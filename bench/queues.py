@@ -45,7 +45,7 @@ from bench.cloud import (
 from bench.http2 import GrpcLoad
 from bench.rows import Row, print_rows
 from bench.sink import sink
-from headrace.cloud import messages
+from headrace.cloud.tasks import messages
 
 KINDS = ("unnamed", "named")
 ROUNDS = 3

@@ -23,7 +23,7 @@ import psutil
 
 from bench.http2 import GrpcLoad
 from bench.rows import Row, print_rows
-from headrace.cloud import messages
+from headrace.cloud.tasks import messages
 
 LOCATION = "projects/bench/locations/here"
 QUEUE = f"{LOCATION}/queues/work"

@@ -46,7 +46,7 @@ from bench.cloud import (
 from bench.http2 import GrpcLoad
 from bench.rows import Row, print_rows
 from bench.sink import sink
-from headrace.cloud import messages
+from headrace.cloud.tasks import messages
 
 KINDS = ("unnamed", "named")
 FRONTS = {"grpcio": 250, "native": 60} if importlib.util.find_spec("pygrpc_native") else {"grpcio": 250}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.cloud.access import TOKEN_VARIABLE
+from headrace.cloud.fronts.access import TOKEN_VARIABLE
 from tests.clients.conftest import documented
 from tests.cloud.conftest import Server, start_server, stop_server
 

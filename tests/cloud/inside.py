@@ -8,7 +8,7 @@ from typing import Any
 from headrace.clock import ManualClock
 from headrace.cloud.descriptors import Message
 from headrace.cloud.settings import ServerSettings
-from headrace.cloud.tasks_api import TasksApi
+from headrace.cloud.tasks.api import TasksApi
 from headrace.engine.engine import Engine
 from headrace.engine.model import EngineSettings
 from headrace.engine.store.sqlite import SqliteStore

@@ -14,10 +14,10 @@ from google.cloud.scheduler_v1 import CloudSchedulerClient
 from google.cloud.scheduler_v1.services.cloud_scheduler.transports import CloudSchedulerGrpcTransport
 
 from headrace.clock import ManualClock
-from headrace.cloud import rpc
-from headrace.cloud.access import Access
 from headrace.cloud.descriptors import Message
-from headrace.cloud.scheduler_api import SchedulerApi
+from headrace.cloud.fronts import rpc
+from headrace.cloud.fronts.access import Access
+from headrace.cloud.scheduler.api import SchedulerApi
 from headrace.cloud.settings import ServerSettings
 from headrace.cloud.tokens import TokenIssuer, make_key
 from headrace.engine.bell import Bell

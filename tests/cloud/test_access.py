@@ -10,8 +10,8 @@ import grpc
 import pytest
 from google.api_core.exceptions import Unauthenticated
 
-from headrace.cloud.access import TOKEN_VARIABLE, Access, check_host, read_token
 from headrace.cloud.errors import ApiError, Code
+from headrace.cloud.fronts.access import TOKEN_VARIABLE, Access, check_host, read_token
 from headrace.errors import StartError
 from tests.cloud.conftest import LOCATION, Server, start_server, stop_server
 

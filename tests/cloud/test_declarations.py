@@ -3,9 +3,9 @@
 import asyncio
 from dataclasses import replace
 
-from headrace.cloud.declarations import Declarations, Declared
-from headrace.cloud.queue_requests import default_queue
-from headrace.cloud.scheduler_api import SchedulerApi
+from headrace.cloud.control.declarations import Declarations, Declared
+from headrace.cloud.scheduler.api import SchedulerApi
+from headrace.cloud.tasks.queue_requests import default_queue
 from headrace.engine.model import EngineSettings, Queue
 from headrace.engine.store.sqlite import SqliteStore
 from tests.cloud.inside import QUEUE, Inside, running

@@ -18,8 +18,8 @@ from google.protobuf import json_format
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headrace.cloud.bindings import BINDINGS, LOCATIONS, OPERATIONS, SCHEDULER, TASKS, Binding
 from headrace.cloud.descriptors import POOL, Message, message_class
+from headrace.cloud.fronts.bindings import BINDINGS, LOCATIONS, OPERATIONS, SCHEDULER, TASKS, Binding
 from tests.cloud.conftest import LOCATION, Server, start_server, stop_server
 
 PACKAGES = {

@@ -16,8 +16,8 @@ from google.cloud.scheduler_v1 import Job as ClientJob
 from google.protobuf.duration_pb2 import Duration
 
 from headrace.cloud.files import make_cron_jobs
-from headrace.cloud.job_answers import job_message
-from headrace.cloud.scheduler_messages import Job
+from headrace.cloud.scheduler.answers import job_message
+from headrace.cloud.scheduler.messages import Job
 from headrace.config import load_cron_file
 from headrace.engine.errors import ConnectionDropped, PushFailed, TargetForbidden, TargetTimedOut
 from headrace.engine.firings import Progress

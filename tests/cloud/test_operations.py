@@ -10,7 +10,7 @@ from google.cloud.tasks_v2 import BatchDeleteTasksMetadata, CloudTasksClient
 from google.longrunning import operations_pb2
 
 from headrace.cloud.errors import ApiError, Code
-from headrace.cloud.operations import MAX_AGE
+from headrace.cloud.tasks.operations import MAX_AGE
 from tests.cloud.conftest import LOCATION, http_task
 from tests.cloud.inside import LOCATION as INSIDE
 from tests.cloud.inside import QUEUE, Inside, running

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from headrace.cloud import connections, rest
-from headrace.cloud.access import Access
-from headrace.cloud.bindings import BINDINGS
 from headrace.cloud.descriptors import Empty, Help, Message, message_class
 from headrace.cloud.errors import ApiError, Code
-from headrace.cloud.rest import RestApplication, RestServer
-from headrace.cloud.routes import Answer, Call, Route
+from headrace.cloud.fronts import connections, rest
+from headrace.cloud.fronts.access import Access
+from headrace.cloud.fronts.bindings import BINDINGS
+from headrace.cloud.fronts.rest import RestApplication, RestServer
+from headrace.cloud.fronts.routes import Answer, Call, Route
+from headrace.cloud.fronts.transcoding import api_routes, error_answer
 from headrace.cloud.services import Rpc, Service
-from headrace.cloud.transcoding import api_routes, error_answer
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "rest_routes.json").read_text())
 LOCATION = "projects/demo/locations/here"

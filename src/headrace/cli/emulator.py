@@ -185,8 +185,8 @@ def command(data: Path | None, memory: bool, ready_file: Path | None, as_json: b
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # Imported late: libraries read their environment then, and the server costs more than all of the command line.
-    from headrace.cloud.access import read_token
     from headrace.cloud.errors import ApiError
+    from headrace.cloud.fronts.access import read_token
     from headrace.cloud.names import check_location
     from headrace.cloud.server import run
 

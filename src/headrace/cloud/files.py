@@ -5,9 +5,9 @@ from collections import Counter
 from urllib.parse import urlsplit
 
 from headrace.cloud.descriptors import Message, set_time
-from headrace.cloud.job_requests import complete_job
 from headrace.cloud.names import queue_name
-from headrace.cloud.scheduler_messages import METHOD_NUMBERS, Job
+from headrace.cloud.scheduler.messages import METHOD_NUMBERS, Job
+from headrace.cloud.scheduler.requests import complete_job
 from headrace.config import CronEntry, CronFile, JobRetry, QueueEntry, QueueFile
 from headrace.engine.model import AppEngineRouting, Queue, QueueState, RateLimits, RetryLimits
 

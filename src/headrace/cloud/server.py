@@ -14,20 +14,20 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from headrace.clock import Clock, MovableClock, SharedClock, SystemClock
-from headrace.cloud import rpc
-from headrace.cloud.access import Access, check_host
-from headrace.cloud.control import MAX_PAGE, Control
-from headrace.cloud.declarations import Declarations, Declared
+from headrace.cloud.control.api import MAX_PAGE, Control
+from headrace.cloud.control.declarations import Declarations, Declared
+from headrace.cloud.control.timelapse import Activity
 from headrace.cloud.descriptors import Message
 from headrace.cloud.files import make_cron_jobs, make_queues
-from headrace.cloud.rest import RestApplication, RestServer, public_routes
-from headrace.cloud.scheduler_api import SchedulerApi
+from headrace.cloud.fronts import rpc
+from headrace.cloud.fronts.access import Access, check_host
+from headrace.cloud.fronts.rest import RestApplication, RestServer, public_routes
+from headrace.cloud.fronts.transcoding import api_routes, buffer_routes
+from headrace.cloud.scheduler.api import SchedulerApi
 from headrace.cloud.settings import ServerSettings, Started
-from headrace.cloud.task_requests import is_loopback
-from headrace.cloud.tasks_api import TasksApi
-from headrace.cloud.timelapse import Activity
+from headrace.cloud.tasks.api import TasksApi
+from headrace.cloud.tasks.task_requests import is_loopback
 from headrace.cloud.tokens import TokenIssuer, load_key, make_key
-from headrace.cloud.transcoding import api_routes, buffer_routes
 from headrace.config import load_cron_file, load_queue_file
 from headrace.config.overlays import overlay_path
 from headrace.engine.bell import Bell

@@ -9,9 +9,9 @@ from headrace.clock import Clock
 from headrace.cloud import names
 from headrace.cloud.descriptors import Message
 from headrace.cloud.errors import ApiError, Code, bad_task_id, queue_missing, task_refused
-from headrace.cloud.messages import BASIC
-from headrace.cloud.task_answers import task_message
-from headrace.cloud.task_requests import DEFAULT_DEADLINE, HTTP_USER_AGENT, check_reach, check_size, read_headers
+from headrace.cloud.tasks.messages import BASIC
+from headrace.cloud.tasks.task_answers import task_message
+from headrace.cloud.tasks.task_requests import DEFAULT_DEADLINE, HTTP_USER_AGENT, check_reach, check_size, read_headers
 from headrace.engine.engine import Engine
 from headrace.engine.model import CreateRefused, HttpTarget, NewTask, Queue
 from headrace.engine.target import override_url

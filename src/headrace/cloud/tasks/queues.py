@@ -4,16 +4,17 @@ import struct
 from asyncio import Lock
 
 from headrace.clock import Clock
-from headrace.cloud import messages, names
+from headrace.cloud import names
 from headrace.cloud.descriptors import Empty, Message
 from headrace.cloud.documents import Documents
 from headrace.cloud.errors import entity_missing, queue_existed_recently, queue_exists, queue_missing
-from headrace.cloud.filters import parse_filter
 from headrace.cloud.pages import page_size, read_token, write_token
-from headrace.cloud.policies import Policies
-from headrace.cloud.queue_answers import queue_message
-from headrace.cloud.queue_requests import default_queue, read_queue, read_update
 from headrace.cloud.services import Rpc
+from headrace.cloud.tasks import messages
+from headrace.cloud.tasks.filters import parse_filter
+from headrace.cloud.tasks.policies import Policies
+from headrace.cloud.tasks.queue_answers import queue_message
+from headrace.cloud.tasks.queue_requests import default_queue, read_queue, read_update
 from headrace.engine.engine import Engine
 from headrace.engine.model import Queue, QueueState
 

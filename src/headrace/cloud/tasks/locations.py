@@ -4,9 +4,9 @@ from headrace.clock import Clock
 from headrace.cloud import names
 from headrace.cloud.descriptors import Message, message_class
 from headrace.cloud.errors import entity_missing
-from headrace.cloud.filters import parse_filter
 from headrace.cloud.pages import page_size, read_token, write_token
 from headrace.cloud.services import Rpc
+from headrace.cloud.tasks.filters import parse_filter
 from headrace.engine.engine import Engine
 
 Location = message_class("google.cloud.location.Location")

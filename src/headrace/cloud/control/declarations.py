@@ -8,8 +8,8 @@ from pathlib import Path
 
 from headrace.cloud.descriptors import Message
 from headrace.cloud.errors import ApiError
-from headrace.cloud.jobs import Jobs
-from headrace.cloud.tasks_api import TasksApi
+from headrace.cloud.scheduler.jobs import Jobs
+from headrace.cloud.tasks.api import TasksApi
 from headrace.engine.engine import Engine
 from headrace.engine.errors import StoreUnavailable
 from headrace.engine.model import Queue, QueueState

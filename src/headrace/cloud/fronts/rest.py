@@ -20,12 +20,12 @@ from urllib.parse import parse_qsl
 import orjson
 import uvicorn
 
-from headrace.cloud.access import Access
-from headrace.cloud.connections import BoundedProtocol
 from headrace.cloud.errors import ApiError, Code, invalid
-from headrace.cloud.routes import Answer, Call, Route, RouteTable
+from headrace.cloud.fronts.access import Access
+from headrace.cloud.fronts.connections import BoundedProtocol
+from headrace.cloud.fronts.routes import Answer, Call, Route, RouteTable
+from headrace.cloud.fronts.transcoding import error_answer
 from headrace.cloud.tokens import TokenIssuer
-from headrace.cloud.transcoding import error_answer
 from headrace.engine.errors import StoreUnavailable
 
 Scope: TypeAlias = MutableMapping[str, Any]

@@ -11,10 +11,10 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from headrace.clock import Clock
-from headrace.cloud.access import Access
-from headrace.cloud.bindings import TASKS
 from headrace.cloud.descriptors import Message
 from headrace.cloud.errors import CALIFORNIA, ApiError, Code, invalid, unimplemented
+from headrace.cloud.fronts.access import Access
+from headrace.cloud.fronts.bindings import TASKS
 from headrace.cloud.services import Method, Service
 from headrace.engine.errors import StoreUnavailable
 from headrace.errors import StartError

@@ -6,8 +6,8 @@ from headrace.cloud import names
 from headrace.cloud.descriptors import Message
 from headrace.cloud.documents import Documents
 from headrace.cloud.errors import bad_mask, entity_missing, invalid
-from headrace.cloud.messages import CmekConfig, GetCmekConfigRequest, UpdateCmekConfigRequest
 from headrace.cloud.services import Rpc
+from headrace.cloud.tasks.messages import CmekConfig, GetCmekConfigRequest, UpdateCmekConfigRequest
 
 _KEY = re.compile(r"projects/[^/\s]+/locations/[^/\s]+/keyRings/[^/\s]+/cryptoKeys/[^/\s]+")
 _MAX_KEY_LENGTH = 1000

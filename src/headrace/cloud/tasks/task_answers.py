@@ -3,8 +3,8 @@
 from headrace.cloud.descriptors import Message, set_time
 from headrace.cloud.errors import Code
 from headrace.cloud.http_codes import code_of
-from headrace.cloud.messages import BASIC, FULL, METHOD_NUMBERS, Task
 from headrace.cloud.routing import fill_routing
+from headrace.cloud.tasks.messages import BASIC, FULL, METHOD_NUMBERS, Task
 from headrace.engine import model
 
 _SYSTEM_NAME_LENGTH = 16

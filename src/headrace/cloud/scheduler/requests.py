@@ -13,8 +13,8 @@ from headrace.cloud.errors import invalid
 from headrace.cloud.masks import copy_field
 from headrace.cloud.names import project_of
 from headrace.cloud.routing import fill_routing, read_routing
-from headrace.cloud.scheduler_messages import METHOD_NAMES, METHOD_NUMBERS, Job
-from headrace.cloud.task_requests import (
+from headrace.cloud.scheduler.messages import METHOD_NAMES, METHOD_NUMBERS, Job
+from headrace.cloud.tasks.task_requests import (
     APP_ENGINE_USER_AGENT,
     DEFAULT_SCOPE,
     MAX_URL_LENGTH,

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from headrace.clock import Clock
-from headrace.cloud import messages, names
+from headrace.cloud import names
 from headrace.cloud.descriptors import Empty, Message, Operation, set_time
 from headrace.cloud.errors import ApiError, invalid, queue_mismatch, queue_missing, task_missing, task_refused
-from headrace.cloud.operations import Operations
 from headrace.cloud.services import Rpc
-from headrace.cloud.task_answers import task_message
-from headrace.cloud.task_requests import read_create
+from headrace.cloud.tasks import messages
+from headrace.cloud.tasks.operations import Operations
+from headrace.cloud.tasks.task_answers import task_message
+from headrace.cloud.tasks.task_requests import read_create
 from headrace.engine.engine import Engine
 from headrace.engine.model import CreateRefused, Missing, Task
 from headrace.engine.store.interface import Document

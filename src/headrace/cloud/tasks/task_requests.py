@@ -16,10 +16,10 @@ from headrace.cloud import names
 from headrace.cloud.descriptors import Message
 from headrace.cloud.errors import CALIFORNIA, ApiError, Code, invalid, queue_mismatch
 from headrace.cloud.headers import check_headers
-from headrace.cloud.messages import METHOD_NAMES, METHOD_NUMBERS
-from headrace.cloud.retry_requests import DEFAULT_RETRY, read_retry
 from headrace.cloud.routing import read_routing
-from headrace.cloud.task_answers import stored_size
+from headrace.cloud.tasks.messages import METHOD_NAMES, METHOD_NUMBERS
+from headrace.cloud.tasks.retry_requests import DEFAULT_RETRY, read_retry
+from headrace.cloud.tasks.task_answers import stored_size
 from headrace.engine.address import parse_address
 from headrace.engine.errors import TargetUnreachable
 from headrace.engine.model import AppEngineTarget, Authorization, HttpTarget, NewTask, OAuthToken, OidcToken, Target

@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 from headrace.clock import Clock
 from headrace.cloud import names
-from headrace.cloud import scheduler_messages as messages
 from headrace.cloud.descriptors import Empty, Message, set_time
 from headrace.cloud.documents import Documents
 from headrace.cloud.errors import ApiError, Code
-from headrace.cloud.job_answers import job_message
-from headrace.cloud.job_requests import check_job_name, make_job, read_create, read_update
 from headrace.cloud.pages import page_size, read_token, write_token
-from headrace.cloud.scheduler_messages import Job
+from headrace.cloud.scheduler import messages as messages
+from headrace.cloud.scheduler.answers import job_message
+from headrace.cloud.scheduler.messages import Job
+from headrace.cloud.scheduler.requests import check_job_name, make_job, read_create, read_update
 from headrace.cloud.services import Rpc
 from headrace.engine.jobs import Job as EngineJob
 from headrace.engine.scheduler import Scheduler

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from headrace.clock import Clock
 from headrace.cloud.descriptors import Message
-from headrace.cloud.jobs import Jobs
+from headrace.cloud.scheduler.jobs import Jobs
 from headrace.cloud.services import Service
 from headrace.cloud.settings import ServerSettings
 from headrace.engine import job_target

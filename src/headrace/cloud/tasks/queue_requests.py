@@ -14,10 +14,10 @@ from headrace.cloud.descriptors import Message
 from headrace.cloud.errors import invalid
 from headrace.cloud.headers import check_headers
 from headrace.cloud.masks import copy_field
-from headrace.cloud.messages import METHOD_NAMES
-from headrace.cloud.queue_answers import queue_message
-from headrace.cloud.retry_requests import DEFAULT_RETRY, read_retry
 from headrace.cloud.routing import read_routing
+from headrace.cloud.tasks.messages import METHOD_NAMES
+from headrace.cloud.tasks.queue_answers import queue_message
+from headrace.cloud.tasks.retry_requests import DEFAULT_RETRY, read_retry
 from headrace.engine.address import parse_address
 from headrace.engine.errors import TargetUnreachable
 from headrace.engine.model import (

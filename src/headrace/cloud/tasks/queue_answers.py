@@ -1,9 +1,9 @@
 """The engine's queues as Cloud Tasks messages."""
 
 from headrace.cloud.descriptors import Message, set_time
-from headrace.cloud.messages import METHOD_NUMBERS, Queue
 from headrace.cloud.routing import fill_routing
-from headrace.cloud.task_answers import fill_authorization, fill_retry
+from headrace.cloud.tasks.messages import METHOD_NUMBERS, Queue
+from headrace.cloud.tasks.task_answers import fill_authorization, fill_retry
 from headrace.engine import model
 
 

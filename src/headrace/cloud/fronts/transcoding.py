@@ -5,13 +5,13 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from headrace.cloud.bindings import BINDINGS, QUEUE, Binding
-from headrace.cloud.buffer import Buffer
 from headrace.cloud.descriptors import POOL, Message
 from headrace.cloud.errors import ApiError, Code, invalid, unimplemented
-from headrace.cloud.json_requests import fill_message, fill_parameter, read_json
-from headrace.cloud.routes import MAX_BODY_BYTES, Answer, Call, Route
+from headrace.cloud.fronts.bindings import BINDINGS, QUEUE, Binding
+from headrace.cloud.fronts.json_requests import fill_message, fill_parameter, read_json
+from headrace.cloud.fronts.routes import MAX_BODY_BYTES, Answer, Call, Route
 from headrace.cloud.services import Rpc, Service
+from headrace.cloud.tasks.buffer import Buffer
 
 MAX_BATCH_BYTES = 32 << 20
 """Largest body of a batch method."""

@@ -1,13 +1,14 @@
 """Cloud Tasks v2: the methods on tasks."""
 
 from headrace.clock import Clock
-from headrace.cloud import messages, names
+from headrace.cloud import names
 from headrace.cloud.descriptors import Empty, Message
 from headrace.cloud.errors import queue_missing, task_missing, task_refused
 from headrace.cloud.pages import page_size, read_id, write_token
 from headrace.cloud.services import Rpc
-from headrace.cloud.task_answers import task_message
-from headrace.cloud.task_requests import read_create
+from headrace.cloud.tasks import messages
+from headrace.cloud.tasks.task_answers import task_message
+from headrace.cloud.tasks.task_requests import read_create
 from headrace.engine.engine import Engine
 from headrace.engine.model import CreateRefused, Missing
 

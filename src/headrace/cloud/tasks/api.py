@@ -2,18 +2,18 @@
 
 from headrace.clock import Clock
 from headrace.cloud import names
-from headrace.cloud.batches import Batches
-from headrace.cloud.buffer import Buffer
 from headrace.cloud.descriptors import Message
 from headrace.cloud.documents import Documents
-from headrace.cloud.encryption import Encryption
-from headrace.cloud.locations import Locations
-from headrace.cloud.operations import Operations
-from headrace.cloud.policies import Policies
-from headrace.cloud.queues import Queues
 from headrace.cloud.services import Rpc, Service
 from headrace.cloud.settings import ServerSettings
-from headrace.cloud.tasks import Tasks
+from headrace.cloud.tasks.batches import Batches
+from headrace.cloud.tasks.buffer import Buffer
+from headrace.cloud.tasks.encryption import Encryption
+from headrace.cloud.tasks.locations import Locations
+from headrace.cloud.tasks.operations import Operations
+from headrace.cloud.tasks.policies import Policies
+from headrace.cloud.tasks.queues import Queues
+from headrace.cloud.tasks.tasks import Tasks
 from headrace.engine.engine import Engine
 from headrace.engine.store.interface import Store
 

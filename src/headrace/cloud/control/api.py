@@ -12,13 +12,13 @@ from typing import Any, TypeAlias
 
 from headrace.clock import Clock, MovableClock
 from headrace.cloud import names
-from headrace.cloud.declarations import Declarations
+from headrace.cloud.control.declarations import Declarations
+from headrace.cloud.control.timelapse import Activity, Tally, Timelapse
 from headrace.cloud.errors import ApiError, Code, invalid, queue_missing
 from headrace.cloud.files import make_queue
-from headrace.cloud.json_requests import read_json
+from headrace.cloud.fronts.json_requests import read_json
+from headrace.cloud.fronts.routes import Answer, Call, Route
 from headrace.cloud.pages import page_size, read_id, write_token
-from headrace.cloud.routes import Answer, Call, Route
-from headrace.cloud.timelapse import Activity, Tally, Timelapse
 from headrace.config import read_queue_entry
 from headrace.engine.engine import Engine
 from headrace.engine.model import DeliveryRecord, HttpTarget, Queue, Task

@@ -9,7 +9,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from headrace.cloud.errors import ApiError, Code
-from headrace.cloud.task_requests import is_loopback
+from headrace.cloud.tasks.task_requests import is_loopback
 from headrace.engine.address import split_authority
 from headrace.errors import StartError
 

@@ -3,7 +3,7 @@
 from headrace.cloud.descriptors import Message, set_time
 from headrace.cloud.errors import Code
 from headrace.cloud.http_codes import code_of
-from headrace.cloud.scheduler_messages import Job
+from headrace.cloud.scheduler.messages import Job
 from headrace.engine.errors import TargetForbidden, TargetTimedOut
 from headrace.engine.firings import Progress
 from headrace.engine.jobs import Outcome

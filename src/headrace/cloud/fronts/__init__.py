@@ -1,0 +1,1 @@
+"""Services on the wire, over gRPC and REST, and who may call."""

@@ -1,0 +1,1 @@
+"""Cloud Scheduler v1 on the engine: its methods, what they read and what they answer."""

@@ -15,13 +15,13 @@ import pytest
 from google.rpc import status_pb2
 
 from headrace.clock import ManualClock
-from headrace.cloud import messages
-from headrace.cloud.access import Access
-from headrace.cloud.bindings import TASKS
 from headrace.cloud.descriptors import Message
 from headrace.cloud.errors import bad_task_id
-from headrace.cloud.rpc import make_server
+from headrace.cloud.fronts.access import Access
+from headrace.cloud.fronts.bindings import TASKS
+from headrace.cloud.fronts.rpc import make_server
 from headrace.cloud.services import Rpc, Service
+from headrace.cloud.tasks import messages
 from headrace.errors import StartError
 
 TOKEN = "a-token-that-is-long-enough"

@@ -76,7 +76,7 @@ def _import_native() -> Any:
     except ImportError as error:
         raise StartError(
             "The native gRPC front is not installed.",
-            hint="Install pygrpc-native (headrace[native]), or leave --grpc-front out.",
+            hint="Install pygrpc-native (headrace[fast]), or leave --grpc-front out.",
         ) from error
 
 

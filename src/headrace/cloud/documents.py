@@ -1,9 +1,10 @@
 """What the APIs keep beside queues and tasks: documents of one kind, in memory and in the store."""
 
-from asyncio import Future, gather, shield
-from collections.abc import Callable, Iterator
+from asyncio import gather
+from collections.abc import Iterator
 
 from headrace.engine.store.interface import Store
+from headrace.engine.store.written import written
 
 
 class Documents:
@@ -27,26 +28,16 @@ class Documents:
 
     async def put(self, key: str, content: bytes) -> None:
         """Write a document, in place of an earlier one."""
-        written = self._store.save_document(self.kind, key, content)
-        await self._written(written, lambda: self._contents.update({key: content}))
+        write = self._store.save_document(self.kind, key, content)
+        await written(write, lambda _: self._contents.update({key: content}))
 
     async def remove(self, *keys: str) -> None:
         """Remove documents; those that are not there are passed over."""
         await gather(*(self._remove(key) for key in keys if key in self._contents))
 
     async def _remove(self, key: str) -> None:
-        await self._written(self._store.delete_document(self.kind, key), lambda: self._contents.pop(key, None))
+        await written(self._store.delete_document(self.kind, key), lambda _: self._contents.pop(key, None))
 
     async def clear(self) -> None:
         """Remove all."""
         await self.remove(*self._contents)
-
-    async def _written(self, write: Future[None], then: Callable[[], object]) -> None:
-        """Let `then` act once the write is durable, whether or not the caller still waits."""
-
-        def settled(write: Future[None]) -> None:
-            if write.exception() is None:
-                then()
-
-        write.add_done_callback(settled)
-        await shield(write)

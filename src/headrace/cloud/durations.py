@@ -7,9 +7,15 @@ MAX_SECONDS = 315_576_000_000
 """About 10,000 years, the longest that google.protobuf.Duration allows; beyond it no answer could show it."""
 
 
+def seconds_of(duration: Message) -> float:
+    """To the microsecond."""
+    seconds: float = duration.seconds + duration.nanos // 1000 / 1e6
+    return seconds
+
+
 def read_duration(duration: Message, field: str) -> float:
     """Seconds, to the microsecond; ApiError for one that is negative or too long, naming `field`."""
-    seconds: float = duration.seconds + duration.nanos // 1000 / 1e6
+    seconds = seconds_of(duration)
     if seconds < 0:
         raise invalid(f"{field} cannot be negative.")
     if seconds > MAX_SECONDS:

@@ -1,7 +1,7 @@
 """HTTP headers that callers give: whether they can be sent."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from headrace.cloud.errors import invalid
 
@@ -18,3 +18,10 @@ def check_headers(pairs: Sequence[tuple[str, str]], field: str) -> None:
             raise invalid(f'{field}: "{key}" is not a header that can be sent.')
     if sum(len(key) + len(value) for key, value in pairs) > MAX_HEADER_BYTES:
         raise invalid(f"{field} must be less than 80KB in total.")
+
+
+def read_headers(headers: Mapping[str, str], field: str) -> list[tuple[str, str]]:
+    """The headers, checked, by name, with their names as the caller wrote them."""
+    pairs = sorted(headers.items())
+    check_headers(pairs, field)
+    return pairs

@@ -2,11 +2,17 @@
 
 import base64
 import binascii
+from collections.abc import AsyncIterator
 
 import orjson
 
 from headrace.cloud.errors import bad_page_token, invalid
+from headrace.engine.engine import Engine
+from headrace.engine.model import Task
 
+PAGE_BYTES = 2 << 20
+"""About how large a page of tasks may be; clients take 4 MiB a message unless told otherwise."""
+_TASKS_A_READ = 100
 TOKEN_LIFE = 2 * 3600.0
 """Seconds that a token may be used (ListTasksResponse.next_page_token)."""
 
@@ -16,6 +22,18 @@ def page_size(asked: int, most: int) -> int:
     if asked < 0:
         raise invalid("The page size cannot be negative.")
     return min(asked or most, most)
+
+
+async def each_task(engine: Engine, queue: str, after: int, most: int) -> AsyncIterator[Task]:
+    """The tasks of a queue behind a system id, in its order, for a page of at most `most`.
+
+    One more than the page holds is there, if the queue has it, to tell whether there are more. A few are read at a
+    time, as they are asked for: each may have a megabyte.
+    """
+    while tasks := await engine.list_tasks(queue, after, min(_TASKS_A_READ, most + 1)):
+        for task in tasks:
+            yield task
+        after = tasks[-1].id
 
 
 def write_token(place: str, listing: str, now: float) -> str:

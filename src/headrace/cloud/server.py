@@ -26,10 +26,10 @@ from headrace.cloud.fronts.transcoding import api_routes, buffer_routes
 from headrace.cloud.scheduler.api import SchedulerApi
 from headrace.cloud.settings import ServerSettings, Started
 from headrace.cloud.tasks.api import TasksApi
-from headrace.cloud.tasks.task_requests import is_loopback
 from headrace.cloud.tokens import TokenIssuer, load_key, make_key
 from headrace.config import load_cron_file, load_queue_file
 from headrace.config.overlays import overlay_path
+from headrace.engine.address import is_loopback
 from headrace.engine.bell import Bell
 from headrace.engine.engine import Engine
 from headrace.engine.errors import StoreUnavailable

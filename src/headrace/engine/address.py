@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -35,6 +36,22 @@ def split_authority(text: str) -> tuple[str, int | None]:
     if parts.path or parts.query or parts.fragment or "@" in text:
         raise ValueError(f"{text!r} is not a host with or without a port.")
     return parts.hostname or "", parts.port
+
+
+def literal_address(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that a host is; None for a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine. A name that needs a look-up does not."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    address = literal_address(host)
+    return address is not None and address.is_loopback
 
 
 def parse_address(url: str) -> Address:

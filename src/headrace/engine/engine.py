@@ -1,16 +1,12 @@
 """The engine's facade: queues and tasks, durable before any answer, pushed at the rate of their queue."""
 
-from asyncio import Future
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
 
 from headrace.clock import Clock
-from headrace.engine.address import parse_address
 from headrace.engine.bell import Bell
 from headrace.engine.dispatcher import Dispatcher, TokenSource
 from headrace.engine.encoding import decode_retry, decode_target, encode_retry, encode_target
-from headrace.engine.errors import TargetUnreachable
 from headrace.engine.http import Client, raise_file_limit
 from headrace.engine.lane import Lane
 from headrace.engine.model import (
@@ -28,13 +24,12 @@ from headrace.engine.model import (
     Task,
 )
 from headrace.engine.store.interface import Document, Record, Store, StoredQueue
+from headrace.engine.store.written import written
 from headrace.engine.target import aim, task_name
 from headrace.engine.timer import Timer
 from headrace.engine.waiting import Situation, Waiting, explain
 
 __all__ = ["Engine", "TokenSource"]
-
-T = TypeVar("T")
 
 _EXPIRY_PERIOD = 60.0
 
@@ -131,7 +126,7 @@ class Engine:
 
     async def put_queue(self, queue: Queue) -> Queue:
         """Create the queue, or replace its limits and memory; an existing queue keeps state and purge time."""
-        return (await self._written(self._store.put_queue(queue), self._opened)).queue
+        return (await written(self._store.put_queue(queue), self._opened)).queue
 
     def get_queue(self, name: str) -> Queue | None:
         """None when there is no such queue."""
@@ -147,7 +142,7 @@ class Engine:
         lane = self._lanes.get(name)
         if lane is None:
             return False
-        await self._written(self._store.drop_queue(lane.id, self._clock.now()), partial(self._dropped, lane))
+        await written(self._store.drop_queue(lane.id, self._clock.now()), partial(self._dropped, lane))
         return True
 
     async def set_queue_state(self, name: str, state: QueueState) -> Queue | None:
@@ -155,7 +150,7 @@ class Engine:
         lane = self._lanes.get(name)
         if lane is None:
             return None
-        stored = await self._written(self._store.set_state(lane.id, state), self._changed)
+        stored = await written(self._store.set_state(lane.id, state), self._changed)
         return None if stored is None else stored.queue
 
     async def purge_queue(self, name: str) -> Queue | None:
@@ -163,7 +158,7 @@ class Engine:
         lane = self._lanes.get(name)
         if lane is None:
             return None
-        stored = await self._written(self._store.purge(lane.id, self._clock.now()), self._purged)
+        stored = await written(self._store.purge(lane.id, self._clock.now()), self._purged)
         return None if stored is None else stored.queue
 
     def queue_stats(self, name: str) -> QueueStats | None:
@@ -186,12 +181,7 @@ class Engine:
         if reach is None or lane is None:
             return True
         queue = lane.queue
-        try:
-            aimed = aim(target, queue.http_overrides, queue.routing, self._settings.app_engine)
-            origin = parse_address(aimed.url).origin
-        except TargetUnreachable:
-            return True  # nothing can be reached by it, as each push will say
-        return reach.may_name(origin.host, origin.port)
+        return reach.may_aim(aim(target, queue.http_overrides, queue.routing, self._settings.app_engine).url)
 
     async def create_tasks(
         self,
@@ -219,7 +209,7 @@ class Engine:
         write = self._store.create(
             records, now, None if receipt is None else lambda refusals: receipt(answer(refusals))
         )
-        return answer(await self._written(write, partial(self._created, records)))
+        return answer(await written(write, partial(self._created, records)))
 
     async def get_task(self, queue_name: str, task_name: str) -> Task | Missing:
         """The task as it stands; a queue that is missing has no tasks."""
@@ -260,7 +250,7 @@ class Engine:
 
         made = None if receipt is None else lambda deleted: receipt(answer(deleted))
         deletion = self._store.delete(lane.id, task_names, now + lane.queue.name_memory, now, made)
-        return answer(await self._written(deletion, partial(self._deleted, lane)))
+        return answer(await written(deletion, partial(self._deleted, lane)))
 
     async def run_task(self, queue_name: str, task_name: str) -> Task | Missing:
         """Push the task now, whatever its queue's state and rate; returns it as it is once the push has begun.
@@ -295,24 +285,6 @@ class Engine:
             self._dispatcher.history.forget(lane.id)
 
     # What follows a durable write, in the order of the writes.
-
-    async def _written(self, write: Future[T], then: Callable[[T], None]) -> T:
-        """Let `then` act once the write is durable, whether or not the caller still waits."""
-        answer: Future[T] = write.get_loop().create_future()
-
-        def settled(write: Future[T]) -> None:
-            error = write.exception()
-            if error is None:
-                then(write.result())
-            if answer.done():  # by a caller that was cancelled
-                return
-            if error is None:
-                answer.set_result(write.result())
-            else:
-                answer.set_exception(error)
-
-        write.add_done_callback(settled)
-        return await answer
 
     def _opened(self, stored: StoredQueue) -> None:
         if stored.id in self._dispatcher.lanes:

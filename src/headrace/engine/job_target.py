@@ -6,19 +6,19 @@ User-Agent and Content-Type, are stored with the target's own.
 
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import orjson
 
-from headrace.engine.address import parse_address
 from headrace.engine.dispatcher import TokenSource
 from headrace.engine.errors import TargetUnreachable
 from headrace.engine.http import Client
 from headrace.engine.jobs import Job, PubsubTarget
-from headrace.engine.model import AppEngineRouting, AppEngineTarget, Authorization, HttpTarget, OidcToken
+from headrace.engine.model import AppEngineRouting, AppEngineTarget, HttpTarget, OidcToken
 from headrace.engine.reach import TargetRules
 from headrace.engine.scheduler import Send
+from headrace.engine.target import addressed
 
 _RESERVED = ("x-cloudscheduler", "x-appengine-", "x-google-")
 
@@ -35,17 +35,6 @@ class Places:
     app_engine: Callable[[AppEngineRouting], str]
     account: str
     pubsub: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class JobRequest:
-    """One HTTP request; `authorization` is whose token it carries."""
-
-    method: str
-    url: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    authorization: Authorization | None
 
 
 def make_send(client: Client, tokens: TokenSource, places: Places) -> Send:
@@ -66,14 +55,10 @@ def may_reach(job: Job, places: Places, reach: TargetRules | None) -> bool:
     """Whether a job may have its target. What a host's addresses alone can tell is left to each request."""
     if reach is None or (isinstance(job.target, PubsubTarget) and places.pubsub is None):
         return True
-    try:
-        origin = parse_address(compose_job_request(job, 0.0, places).url).origin
-    except TargetUnreachable:
-        return True  # nothing can be reached by it, as each firing will say
-    return reach.may_name(origin.host, origin.port)
+    return reach.may_aim(compose_job_request(job, 0.0, places).url)
 
 
-def compose_job_request(job: Job, scheduled_at: float, places: Places) -> JobRequest:
+def compose_job_request(job: Job, scheduled_at: float, places: Places) -> HttpTarget:
     """The request of a firing. Raises TargetUnreachable for a message when there is no Pub/Sub."""
     match job.target:
         case HttpTarget() as target:
@@ -84,25 +69,23 @@ def compose_job_request(job: Job, scheduled_at: float, places: Places) -> JobReq
             return _compose_publish(target, places.pubsub)
 
 
-def _compose_http(job: Job, target: HttpTarget, scheduled_at: float) -> JobRequest:
-    token = target.authorization
-    if isinstance(token, OidcToken) and not token.audience:
-        token = replace(token, audience=target.url)
+def _compose_http(job: Job, target: HttpTarget, scheduled_at: float) -> HttpTarget:
+    token = addressed(target.authorization, target.url)
     headers = (*_kept(target.headers, replaced=token is not None), *_firing_headers(job, scheduled_at))
-    return JobRequest(target.method, target.url, headers, target.body, token)
+    return HttpTarget(target.url, target.method, headers, target.body, token)
 
 
-def _compose_app_engine(job: Job, target: AppEngineTarget, scheduled_at: float, places: Places) -> JobRequest:
+def _compose_app_engine(job: Job, target: AppEngineTarget, scheduled_at: float, places: Places) -> HttpTarget:
     base = places.app_engine(target.routing).rstrip("/")
     headers = (
         *_kept(target.headers, replaced=True),
         ("X-Appengine-Cron", "true"),
         *_firing_headers(job, scheduled_at),
     )
-    return JobRequest(target.method, base + target.relative_uri, headers, target.body, OidcToken(places.account, base))
+    return HttpTarget(base + target.relative_uri, target.method, headers, target.body, OidcToken(places.account, base))
 
 
-def _compose_publish(target: PubsubTarget, endpoint: str | None) -> JobRequest:
+def _compose_publish(target: PubsubTarget, endpoint: str | None) -> HttpTarget:
     if endpoint is None:
         raise TargetUnreachable(
             "There is no Pub/Sub to publish to.", hint="Give --pubsub-endpoint, or set PUBSUB_EMULATOR_HOST."
@@ -111,7 +94,7 @@ def _compose_publish(target: PubsubTarget, endpoint: str | None) -> JobRequest:
     body = orjson.dumps({"messages": [message]})
     base = endpoint if "://" in endpoint else f"http://{endpoint}"
     url = f"{base.rstrip('/')}/v1/{target.topic}:publish"
-    return JobRequest("POST", url, (("Content-Type", "application/json"),), body, None)
+    return HttpTarget(url, "POST", (("Content-Type", "application/json"),), body, None)
 
 
 def _kept(headers: tuple[tuple[str, str], ...], *, replaced: bool) -> list[tuple[str, str]]:

@@ -1,9 +1,10 @@
 """What pushes may reach: rules on hosts and on the addresses that they resolve to. Pure."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
-from headrace.engine.address import split_authority
+from headrace.engine.address import literal_address, parse_address, split_authority
+from headrace.engine.errors import TargetUnreachable
 
 _CARRIES_IPV4 = (ip_network("64:ff9b::/96"), ip_network("2002::/16"), ip_network("2001::/32"))
 """Blocks whose addresses lead to an IPv4 address that they carry: NAT64, 6to4, Teredo."""
@@ -50,6 +51,14 @@ class TargetRules:
             return self.allows(host, port, str(address))
         return any(rule.names(host.lower()) or rule.network is not None for rule in self._rules_for(port))
 
+    def may_aim(self, url: str) -> bool:
+        """Whether a request may go to this URL, as `may_name` has it; what is no URL reaches nothing, and may."""
+        try:
+            origin = parse_address(url).origin
+        except TargetUnreachable:
+            return True
+        return self.may_name(origin.host, origin.port)
+
     def allows(self, host: str, port: int, address: str) -> bool:
         """Whether a push to `host` may connect to `address`, one of its addresses."""
         found = _address_of(address)
@@ -83,9 +92,6 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _address_of(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
+    address = literal_address(text)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address

@@ -67,9 +67,7 @@ def prepare(
     target = aim(decoded, overrides, routing, app_engine)
     address = parse_address(target.url)
     prefix = _APP_ENGINE if isinstance(decoded, AppEngineTarget) else _HTTP
-    token = target.authorization
-    if isinstance(token, OidcToken) and not token.audience:
-        token = replace(token, audience=target.url)
+    token = addressed(target.authorization, target.url)
     headers = tuple(
         (name, value)
         for name, value in target.headers
@@ -95,6 +93,13 @@ def aim(
         target = override(target, overrides)
     others = [(name, value) for name, value in target.headers if name.lower() != "user-agent"]
     return replace(target, headers=(*others, ("User-Agent", "Google-Cloud-Tasks")))
+
+
+def addressed(token: Authorization | None, url: str) -> Authorization | None:
+    """The token for a request to `url`: an identity token without an audience is for that URL."""
+    if isinstance(token, OidcToken) and not token.audience:
+        return replace(token, audience=url)
+    return token
 
 
 def compose(prepared: Prepared, record: Record, token: str | None) -> bytes:

@@ -18,7 +18,8 @@ from headrace.cloud.errors import ApiError, Code, invalid, queue_missing
 from headrace.cloud.files import make_queue
 from headrace.cloud.fronts.json_requests import read_json
 from headrace.cloud.fronts.routes import Answer, Call, Route
-from headrace.cloud.pages import page_size, read_id, write_token
+from headrace.cloud.pages import PAGE_BYTES, each_task, page_size, read_id, write_token
+from headrace.cloud.tasks.queues import find_queue
 from headrace.config import read_queue_entry
 from headrace.engine.engine import Engine
 from headrace.engine.model import DeliveryRecord, HttpTarget, Queue, Task
@@ -33,8 +34,6 @@ LATEST = 7_258_118_400.0
 """The first moment of the year 2200; the clock is not moved beyond it."""
 MAX_PAGE = 10_000
 """Tasks or deliveries of one answer."""
-_PAGE_BYTES = 2 << 20
-_TASKS_A_READ = 100
 
 _ROOT = "/headrace/v1"
 _QUEUE = _ROOT + "/{queue=projects/*/locations/*/queues/*}"
@@ -183,19 +182,14 @@ class Control:
         return _ok(tasks=documents, **token)
 
     async def _read_page(self, queue: str, after: int, most: int) -> tuple[list[Task], bool]:
-        """Up to `most` tasks, fewer where they are large but at least one, and whether there are more.
-
-        A few are read at a time, for each may have a megabyte.
-        """
+        """Up to `most` tasks, fewer where they are large but at least one, and whether there are more."""
         page: list[Task] = []
         size = 0
-        while tasks := await self._engine.list_tasks(queue, after, min(_TASKS_A_READ, most + 1)):
-            for task in tasks:
-                size += _size(task)
-                if len(page) == most or (page and size > _PAGE_BYTES):
-                    return page, True
-                page.append(task)
-            after = tasks[-1].id
+        async for task in each_task(self._engine, queue, after, most):
+            size += _size(task)
+            if len(page) == most or (page and size > PAGE_BYTES):
+                return page, True
+            page.append(task)
         return page, False
 
     async def _list_deliveries(self, call: Call) -> Answer:
@@ -204,10 +198,7 @@ class Control:
         return _ok(deliveries=[_delivery_document(queue.name, record) for record in records])
 
     def _find(self, call: Call) -> Queue:
-        queue = self._engine.get_queue(names.check_queue(call.variables["queue"]))
-        if queue is None:
-            raise queue_missing()
-        return queue
+        return find_queue(self._engine, call.variables["queue"])
 
     def _queue_document(self, queue: Queue) -> Document:
         stats = self._engine.queue_stats(queue.name)

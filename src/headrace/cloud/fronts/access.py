@@ -6,11 +6,9 @@ The token comes from the environment alone, never from the command line, where e
 import hmac
 from collections.abc import Mapping
 from functools import lru_cache
-from ipaddress import ip_address
 
 from headrace.cloud.errors import ApiError, Code
-from headrace.cloud.tasks.task_requests import is_loopback
-from headrace.engine.address import split_authority
+from headrace.engine.address import is_loopback, literal_address, split_authority
 from headrace.errors import StartError
 
 TOKEN_VARIABLE = "HEADRACE_QUEUE_SERVER_TOKEN"  # noqa: S105 - the name of a variable, not a secret
@@ -67,15 +65,7 @@ def _is_local_page(origin: str) -> bool:
 def _is_private(host: str) -> bool:
     """Whether a Host is an address, or a name that public DNS does not give out (RFC 6761, RFC 6762)."""
     name = _name_of(host)
-    return name.rpartition(".")[2] in _PRIVATE_DOMAINS or "." not in name or _is_address(name)
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
+    return name.rpartition(".")[2] in _PRIVATE_DOMAINS or "." not in name or literal_address(name) is not None
 
 
 def _name_of(authority: str) -> str:

@@ -8,8 +8,9 @@ import re
 from uuid import uuid4
 
 from headrace.cloud.descriptors import Message, set_time
-from headrace.cloud.durations import read_duration
+from headrace.cloud.durations import read_duration, seconds_of
 from headrace.cloud.errors import invalid
+from headrace.cloud.headers import read_headers
 from headrace.cloud.masks import copy_field
 from headrace.cloud.names import project_of
 from headrace.cloud.routing import fill_routing, read_routing
@@ -18,11 +19,9 @@ from headrace.cloud.tasks.task_requests import (
     APP_ENGINE_USER_AGENT,
     DEFAULT_SCOPE,
     MAX_URL_LENGTH,
-    is_loopback,
-    read_headers,
 )
 from headrace.engine import model
-from headrace.engine.address import parse_address
+from headrace.engine.address import is_loopback, parse_address
 from headrace.engine.errors import TargetUnreachable
 from headrace.engine.jobs import DEFAULT_RETRY, JobState, JobTarget, PubsubTarget
 from headrace.engine.jobs import Job as EngineJob
@@ -102,7 +101,7 @@ def complete_job(job: Message) -> Message:
 def make_job(job: Message) -> EngineJob:
     """A completed job as the scheduler takes it."""
     retry = job.retry_config
-    deadline = _seconds(job.attempt_deadline)
+    deadline = seconds_of(job.attempt_deadline)
     usual = APP_ENGINE_DEADLINE if job.HasField("app_engine_http_target") else HTTP_DEADLINE
     return EngineJob(
         name=job.name,
@@ -110,9 +109,9 @@ def make_job(job: Message) -> EngineJob:
         target=_make_target(job),
         retry=model.RetryLimits(
             max_attempts=retry.retry_count + 1,
-            max_duration=_seconds(retry.max_retry_duration),
-            min_backoff=_seconds(retry.min_backoff_duration),
-            max_backoff=_seconds(retry.max_backoff_duration),
+            max_duration=seconds_of(retry.max_retry_duration),
+            min_backoff=seconds_of(retry.min_backoff_duration),
+            max_backoff=seconds_of(retry.max_backoff_duration),
             max_doublings=retry.max_doublings,
         ),
         attempt_deadline=usual if job.HasField("pubsub_target") else deadline or usual,
@@ -144,13 +143,13 @@ def _complete_retry(retry: Message) -> None:
             duration.SetInParent()
             set_time(duration, default)
         read_duration(duration, f"RetryConfig.{shown}")
-    if _seconds(retry.min_backoff_duration) > _seconds(retry.max_backoff_duration):
+    if seconds_of(retry.min_backoff_duration) > seconds_of(retry.max_backoff_duration):
         raise invalid("RetryConfig.minBackoffDuration must be less than or equal to RetryConfig.maxBackoffDuration.")
 
 
 def _check_deadline(job: Message, longest: int, words: str) -> None:
     """0 is the default of an App Engine target, so it is unset."""
-    seconds = _seconds(job.attempt_deadline)
+    seconds = seconds_of(job.attempt_deadline)
     if not seconds and job.HasField("app_engine_http_target"):
         job.ClearField("attempt_deadline")
     if job.HasField("attempt_deadline") and not 15 <= seconds <= longest:
@@ -210,7 +209,7 @@ def _check_method(what: str, target: Message, bodies: tuple[str, ...]) -> None:
 
 def _complete_headers(what: str, target: Message, agent: str) -> None:
     """Keep what can be sent, with the defaults that the service adds."""
-    pairs = read_headers(target.headers, what)
+    pairs = read_headers(target.headers, f"{what}.headers")
     for name, _ in pairs:
         if name.lower() == "user-agent":
             del target.headers[name]
@@ -260,9 +259,3 @@ def _make_authorization(target: Message) -> model.Authorization | None:
             return model.OAuthToken(target.oauth_token.service_account_email, target.oauth_token.scope)
         case _:
             return None
-
-
-def _seconds(duration: Message) -> float:
-    """To the microsecond."""
-    seconds: float = duration.seconds + duration.nanos // 1000 / 1e6
-    return seconds

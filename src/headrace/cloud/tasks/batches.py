@@ -6,10 +6,11 @@ from typing import Generic, TypeVar
 from headrace.clock import Clock
 from headrace.cloud import names
 from headrace.cloud.descriptors import Empty, Message, Operation, set_time
-from headrace.cloud.errors import ApiError, invalid, queue_mismatch, queue_missing, task_missing, task_refused
+from headrace.cloud.errors import ApiError, invalid, queue_mismatch, task_missing, task_refused
 from headrace.cloud.services import Rpc
 from headrace.cloud.tasks import messages
 from headrace.cloud.tasks.operations import Operations
+from headrace.cloud.tasks.queues import find_queue
 from headrace.cloud.tasks.task_answers import task_message
 from headrace.cloud.tasks.task_requests import read_create
 from headrace.engine.engine import Engine
@@ -41,7 +42,7 @@ class Batches:
 
     async def create_tasks(self, request: Message) -> Message:
         """Create up to 100 tasks; the operation's response has those that were created, in order."""
-        parent = self._check_queue(request.parent)
+        parent = find_queue(self._engine, request.parent).name
         if not 1 <= len(request.requests) <= MAX_CREATES:
             raise invalid(f"BatchCreateTasksRequest.requests must hold 1 to {MAX_CREATES} requests.")
         for single in request.requests:
@@ -73,7 +74,7 @@ class Batches:
 
     async def delete_tasks(self, request: Message) -> Message:
         """Delete up to 1000 tasks; a push of one that is under way goes on and counts no more."""
-        parent = self._check_queue(request.parent)
+        parent = find_queue(self._engine, request.parent).name
         if not 1 <= len(request.names) <= MAX_DELETES:
             raise invalid(f"BatchDeleteTasksRequest.names must hold 1 to {MAX_DELETES} names.")
         for name in request.names:
@@ -97,11 +98,6 @@ class Batches:
             return receipt.settle(await writing)
 
         return await self._operations.run("delete", parent, request.request_id, delete)
-
-    def _check_queue(self, name: str) -> str:
-        if self._engine.get_queue(names.check_queue(name)) is None:
-            raise queue_missing()
-        return name
 
     def _operation(
         self,

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from headrace.clock import Clock
 from headrace.cloud import names
 from headrace.cloud.descriptors import Message
-from headrace.cloud.errors import ApiError, Code, bad_task_id, queue_missing, task_refused
+from headrace.cloud.errors import ApiError, Code, bad_task_id, task_refused
+from headrace.cloud.headers import read_headers
 from headrace.cloud.tasks.messages import BASIC
+from headrace.cloud.tasks.queues import find_queue
 from headrace.cloud.tasks.task_answers import task_message
-from headrace.cloud.tasks.task_requests import DEFAULT_DEADLINE, HTTP_USER_AGENT, check_reach, check_size, read_headers
+from headrace.cloud.tasks.task_requests import DEFAULT_DEADLINE, HTTP_USER_AGENT, check_reach, check_size
 from headrace.engine.engine import Engine
 from headrace.engine.model import CreateRefused, HttpTarget, NewTask, Queue
 from headrace.engine.target import override_url
@@ -38,9 +40,7 @@ class Buffer:
 
         Where it goes is what the queue's `http_target` says. Raises ApiError.
         """
-        found = self._engine.get_queue(names.check_queue(queue))
-        if found is None:
-            raise queue_missing()
+        found = find_queue(self._engine, queue)
         name = _read_id(queue, task_id)
         now = self._clock.now()
         task = NewTask(name, _make_target(found, headers, body), None, DEFAULT_DEADLINE)
@@ -76,5 +76,5 @@ def _make_target(queue: Queue, headers: Mapping[str, str], body: bytes) -> HttpT
     }
     if not any(name.lower() == "content-type" for name in kept):
         kept["Content-Type"] = "application/json"
-    pairs = (*read_headers(kept, "HttpRequest"), ("User-Agent", HTTP_USER_AGENT))
+    pairs = (*read_headers(kept, "HttpRequest.headers"), ("User-Agent", HTTP_USER_AGENT))
     return HttpTarget(url, overrides.method or "POST", pairs, body, None)

@@ -103,7 +103,7 @@ class Queues:
 
     async def get_queue(self, request: Message) -> Message:
         """One queue with its limits."""
-        return _queue_answer(self._engine.get_queue(names.check_queue(request.name)))
+        return queue_message(find_queue(self._engine, request.name))
 
     async def list_queues(self, request: Message) -> Message:
         """A page of a location's queues, by name; those alone that the filter lets through."""
@@ -150,6 +150,14 @@ class Queues:
 
     async def _forget_tombstones(self) -> None:
         await self._tombstones.remove(*(name for name in self._tombstones if not self._is_taken(name)))
+
+
+def find_queue(engine: Engine, name: str) -> Queue:
+    """The queue with this full name. ApiError for what is no queue's name, or when there is none."""
+    queue = engine.get_queue(names.check_queue(name))
+    if queue is None:
+        raise queue_missing()
+    return queue
 
 
 def _queue_answer(queue: Queue | None) -> Message:

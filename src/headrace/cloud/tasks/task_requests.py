@@ -6,21 +6,20 @@ than accepted.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import TypeAlias
 
 from headrace.cloud import names
 from headrace.cloud.descriptors import Message
 from headrace.cloud.errors import CALIFORNIA, ApiError, Code, invalid, queue_mismatch
-from headrace.cloud.headers import check_headers
+from headrace.cloud.headers import read_headers
 from headrace.cloud.routing import read_routing
 from headrace.cloud.tasks.messages import METHOD_NAMES, METHOD_NUMBERS
 from headrace.cloud.tasks.retry_requests import DEFAULT_RETRY, read_retry
 from headrace.cloud.tasks.task_answers import stored_size
-from headrace.engine.address import parse_address
+from headrace.engine.address import is_loopback, parse_address
 from headrace.engine.errors import TargetUnreachable
 from headrace.engine.model import AppEngineTarget, Authorization, HttpTarget, NewTask, OAuthToken, OidcToken, Target
 
@@ -123,7 +122,7 @@ def _read_http(http: Message) -> HttpTarget:
     url: str = http.url
     host = _check_url(url)
     method = _read_method(http, "HttpRequest", with_body=("POST", "PUT", "PATCH"))
-    headers = [pair for pair in read_headers(http.headers, "HttpRequest") if pair[0].lower() != "user-agent"]
+    headers = [pair for pair in read_headers(http.headers, "HttpRequest.headers") if pair[0].lower() != "user-agent"]
     headers.append(("User-Agent", HTTP_USER_AGENT))
     return HttpTarget(url, method, tuple(headers), http.body, _read_authorization(http, url, host))
 
@@ -137,7 +136,7 @@ def _read_app_engine(request: Message) -> AppEngineTarget:
     if _NOT_IN_A_URI.search(uri):
         raise invalid("AppEngineHttpRequest.relativeUri cannot contain spaces.")
     method = _read_method(request, "AppEngineHttpRequest", with_body=("POST", "PUT"))
-    headers = read_headers(request.headers, "AppEngineHttpRequest")
+    headers = read_headers(request.headers, "AppEngineHttpRequest.headers")
     return AppEngineTarget(
         uri, method, _app_engine_headers(headers, request.body), request.body, read_routing(request.app_engine_routing)
     )
@@ -179,13 +178,6 @@ def _check_url(url: str) -> str:
         raise invalid(f"HttpRequest.url: {error}") from error
 
 
-def read_headers(headers: Mapping[str, str], kind: str) -> list[tuple[str, str]]:
-    """The headers, checked, with their keys as the caller wrote them; `kind` names the message in refusals."""
-    pairs = sorted(headers.items())
-    check_headers(pairs, f"{kind}.headers")
-    return pairs
-
-
 def _read_authorization(http: Message, url: str, host: str) -> Authorization | None:
     kind = http.WhichOneof("authorization_header")
     if kind is None:
@@ -200,13 +192,3 @@ def _read_authorization(http: Message, url: str, host: str) -> Authorization | N
     if not email:
         raise invalid("OidcToken.serviceAccountEmail is required.")
     return OidcToken(email, http.oidc_token.audience)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine. A name that needs a look-up does not."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

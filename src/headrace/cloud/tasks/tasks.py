@@ -3,19 +3,17 @@
 from headrace.clock import Clock
 from headrace.cloud import names
 from headrace.cloud.descriptors import Empty, Message
-from headrace.cloud.errors import queue_missing, task_missing, task_refused
-from headrace.cloud.pages import page_size, read_id, write_token
+from headrace.cloud.errors import task_missing, task_refused
+from headrace.cloud.pages import PAGE_BYTES, each_task, page_size, read_id, write_token
 from headrace.cloud.services import Rpc
 from headrace.cloud.tasks import messages
+from headrace.cloud.tasks.queues import find_queue
 from headrace.cloud.tasks.task_answers import task_message
 from headrace.cloud.tasks.task_requests import read_create
 from headrace.engine.engine import Engine
 from headrace.engine.model import CreateRefused, Missing
 
 MAX_TASKS_PAGE = 1000
-_TASKS_A_READ = 100
-_PAGE_BYTES = 2 << 20
-"""A page of tasks ends above this; clients take 4 MiB a message unless told otherwise."""
 
 
 class Tasks:
@@ -50,24 +48,20 @@ class Tasks:
 
     async def list_tasks(self, request: Message) -> Message:
         """A page of a queue's tasks, in the order of their creation; large tasks make a page end early."""
-        parent = names.check_queue(request.parent)
-        if self._engine.get_queue(parent) is None:
-            raise queue_missing()
+        parent = find_queue(self._engine, request.parent).name
         most = page_size(request.page_size, MAX_TASKS_PAGE)
         now = self._clock.now()
         after = read_id(request.page_token, parent, now)
         answer = messages.ListTasksResponse()
         size = 0
-        # One more than fits is read, so that the last page carries no token.
-        while tasks := await self._engine.list_tasks(parent, after, min(_TASKS_A_READ, most + 1)):
-            for task in tasks:
-                if len(answer.tasks) == most or size > _PAGE_BYTES:
-                    answer.next_page_token = write_token(str(after), parent, now)
-                    return answer
-                message = task_message(task, request.response_view)
-                answer.tasks.append(message)
-                size += message.ByteSize()
-                after = task.id
+        async for task in each_task(self._engine, parent, after, most):
+            if len(answer.tasks) == most or size > PAGE_BYTES:
+                answer.next_page_token = write_token(str(after), parent, now)
+                break
+            message = task_message(task, request.response_view)
+            answer.tasks.append(message)
+            size += message.ByteSize()
+            after = task.id
         return answer
 
     async def delete_task(self, request: Message) -> Message:

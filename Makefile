@@ -6,7 +6,7 @@ USERS ?= 10000
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo dev test test-clients check format bench bench-queues build constraints clean
+.PHONY: help env demo dev test test-clients test-browser screenshots check format bench bench-queues build constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,14 @@ test: env ## run all tests, on two cores
 
 test-clients: env ## try Google's Node clients and gcloud on the queue server, where this machine has them
 	@$(BIN)/python -m pytest -rs tests/clients/node_clients.py tests/clients/gcloud_commands.py $(ARGS)
+
+test-browser: env ## try the console in a real Chromium; where there is none, CI=1 fails and all else skips
+	@if $(BIN)/python -m tools.chromium; then \
+		$(BIN)/python -m pytest -rs tests/browser/pages.py tests/browser/actions.py $(ARGS); \
+	else test -z "$(CI)"; fi
+
+screenshots: env ## take the pictures of the console in docs/images
+	@$(BIN)/python -m tools.screenshots
 
 check: env ## linters, formatting, types, direction of imports
 	@$(BIN)/ruff check .

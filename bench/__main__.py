@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 import uvloop
 
-from bench import bookkeeping, cloud, contract, engine, service
+from bench import bookkeeping, cloud, contract, engine, pile, service
 from bench.rows import Row, print_rows
 
 PARTS: dict[str, Callable[[], Iterable[Row]]] = {
@@ -14,6 +14,7 @@ PARTS: dict[str, Callable[[], Iterable[Row]]] = {
     "engine": lambda: uvloop.run(engine.rows()),
     "bookkeeping": bookkeeping.rows,
     "service": service.rows,
+    "pile": pile.rows,
 }
 
 if __name__ == "__main__":

@@ -5,82 +5,22 @@ as a queue would push it: token, guard, validation, lease, outcome, log line; le
 the outcome durable. The bare view is routed by Flask and decodes the same body. HTTP itself is in neither.
 """
 
-import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import jwt
 import orjson
-from cryptography.hazmat.primitives.asymmetric import rsa
 from flask import Flask, request
-from werkzeug.datastructures import Headers
-from werkzeug.test import EnvironBuilder
 
+from bench.inside import Environment, call, inside
 from bench.rows import Row, print_rows
-from headrace.config.settings import load_settings
-from headrace.database import Database, migration
-from headrace.drivers.base import Push, PushOutcome, PushResult
-from headrace.service.assembly import assemble
-from headrace.service.factory import create_app
 
-APPLICATION = Path(__file__).parent / "application"
-ISSUER = "http://issuer.test"
-SERVICE = "http://service.test"
-ACCOUNT = "tasks@headrace-dev.iam.gserviceaccount.com"
-QUEUE = "a"
 BATCHES = 1_500
 ROUNDS = 5
 # As many as push at once in the bench of the whole stack, in each of its processes.
 THREADS = 8
-
-
-class Pushed:
-    """A driver that keeps what it is given."""
-
-    max_body = 100_000
-
-    def __init__(self) -> None:
-        self.pushes: list[Push] = []
-
-    def push_many(self, pushes: Sequence[Push]) -> list[PushResult]:
-        """Keep them."""
-        self.pushes += pushes
-        return [PushResult(PushOutcome.PUSHED)] * len(pushes)
-
-    def missing(self, _queue: str, _names: Sequence[str]) -> set[str]:
-        """None of them."""
-        return set()
-
-    def has_queue(self, _queue: str) -> bool:
-        """Every queue is there."""
-        return True
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-
-class Issuer:
-    """Signs one token, and publishes its key."""
-
-    def __init__(self) -> None:
-        self._key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
-
-    def token(self) -> str:
-        """A token of the queue's account for the service."""
-        claims = {"iss": ISSUER, "aud": SERVICE, "email": ACCOUNT, "email_verified": True, "exp": time.time() + 3_600}
-        return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": "1"})
-
-    def fetch(self, url: str) -> Mapping[str, Any]:
-        """The discovery document, or the key set that it names."""
-        if url.endswith("openid-configuration"):
-            return {"jwks_uri": f"{ISSUER}/keys"}
-        public = jwt.algorithms.RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
-        return {"keys": [public | {"kid": "1"}]}
 
 
 def rows() -> Iterator[Row]:
@@ -95,48 +35,15 @@ def rows() -> Iterator[Row]:
 
 def measure(*, threads: int) -> tuple[float, float]:
     """Microseconds of CPU that one batch takes in the service, and in a bare view; the fastest of some rounds."""
-    # Log lines are made and written, but not between the figures.
-    with (
-        tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder,
-        Path(os.devnull).open("w") as nowhere,
-        redirect_stdout(nowhere),
-    ):
-        costs = list(_rounds(Path(folder), threads))
-    return min(service for service, _ in costs), min(bare for _, bare in costs)
-
-
-def _rounds(folder: Path, threads: int) -> Iterator[tuple[float, float]]:
-    issuer, driver = Issuer(), Pushed()
-    settings = load_settings(
-        {
-            "HEADRACE_DATA": str(folder),
-            "HEADRACE_ENV": "bench",
-            "HEADRACE_SERVICE_URL": SERVICE,
-            "HEADRACE_TASK_SERVICE_ACCOUNT": ACCOUNT,
-            "HEADRACE_SCHEDULER_SERVICE_ACCOUNT": ACCOUNT,
-            "HEADRACE_TOKEN_ISSUER": ISSUER,
-        },
-        folder=APPLICATION,
-    )
-    database = Database(settings.database_url)
-    migration.upgrade(database)
-    service = create_app(
-        settings=settings,
-        assemble=lambda *parts: assemble(*parts, database=database, driver=driver),
-        fetch=issuer.fetch,
-    )
-    token = issuer.token()
-    os.environ["HEADRACE_BENCH_ITEMS"] = str(BATCHES)
-    for _ in range(ROUNDS):
-        driver.pushes.clear()
-        answer = service.test_client().get("/v1/cron/a", headers={"Authorization": f"Bearer {token}"})
-        assert answer.status_code == 204, answer.text
-        assert len(driver.pushes) == BATCHES
-        yield (
-            _cost(service, [_environment(push, token) for push in driver.pushes], threads),
-            _cost(bare_application(), [_environment(push, token) for push in driver.pushes], threads),
-        )
-    database.close()
+    costs = []
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder, inside(Path(folder)) as service:
+        for _ in range(ROUNDS):
+            pushes = service.start("/v1/cron/a", BATCHES)
+            assert len(pushes) == BATCHES
+            served = _cost(service.app, [service.delivery(push) for push in pushes], threads)
+            bare = _cost(bare_application(), [service.delivery(push) for push in pushes], threads)
+            costs.append((served, bare))
+    return min(served for served, _ in costs), min(bare for _, bare in costs)
 
 
 def bare_application() -> Flask:
@@ -151,36 +58,11 @@ def bare_application() -> Flask:
     return app
 
 
-def _environment(push: Push, token: str) -> dict[str, Any]:
-    headers = Headers(
-        {
-            "Authorization": f"Bearer {token}",
-            "X-CloudTasks-QueueName": push.queue,
-            "X-CloudTasks-TaskName": push.name,
-            "X-CloudTasks-TaskRetryCount": "0",
-            "X-CloudTasks-TaskExecutionCount": "0",
-            "X-CloudTasks-TaskETA": f"{time.time():.6f}",
-            "User-Agent": "Google-Cloud-Tasks",
-        }
-    )
-    path = push.url.removeprefix(SERVICE)
-    return EnvironBuilder(
-        path=path, method="POST", data=push.body, content_type="application/json", headers=headers
-    ).get_environ()
+def _cost(app: Flask, environments: list[Environment], threads: int) -> float:
+    answers: list[bytes] = []
 
-
-def _cost(app: Flask, environments: list[dict[str, Any]], threads: int) -> float:
-    statuses: list[str] = []
-
-    def start_response(status: str, _headers: Any, _error: Any = None) -> Callable[[bytes], object]:
-        statuses.append(status)
-        return lambda _written: None
-
-    def work(mine: list[dict[str, Any]]) -> None:
-        for environment in mine:
-            answer = app.wsgi_app(environment, start_response)
-            list(answer)
-            answer.close()  # type: ignore[attr-defined]
+    def work(mine: list[Environment]) -> None:
+        answers.extend([call(app, environment) for environment in mine])
 
     workers = [threading.Thread(target=work, args=(environments[index::threads],)) for index in range(threads)]
     begun = time.process_time()
@@ -189,7 +71,7 @@ def _cost(app: Flask, environments: list[dict[str, Any]], threads: int) -> float
     for worker in workers:
         worker.join()
     spent = time.process_time() - begun
-    assert statuses == ["204 NO CONTENT"] * len(environments), set(statuses)
+    assert len(answers) == len(environments)
     return spent / len(environments) * 1e6
 
 

@@ -84,9 +84,7 @@ def _contract(folder: Path, parameters: str) -> Contract:
     path = folder / "openapi.yaml"
     path.write_text(OPENAPI.replace("PARAMETERS", parameters))
     document = read_document(path)
-    return Contract(
-        read_operations(document).operations, frozenset({"workQueue"}), document.data, Schemas(document.data)
-    )
+    return Contract(read_operations(document).operations, {}, document.data, Schemas(document.data))
 
 
 def _bare() -> tuple[str, int]:

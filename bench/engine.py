@@ -37,9 +37,9 @@ from headrace.engine.model import (
     Queue,
     QueueState,
     RateLimits,
-    RetryLimits,
 )  # fmt: skip
 from headrace.engine.store.sqlite import SqliteStore
+from headrace.retries import RetryLimits
 
 BODY = b"x" * 1024
 _DAY = 86_400.0

@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import Column, Connection, insert
+from sqlalchemy import Column, Connection, Table, func, insert, select
 
 Cells = tuple[object, ...]
 
@@ -26,3 +26,10 @@ def insert_rows(connection: Connection, columns: Sequence[Column[Any]], rows: It
         return
     statement = insert(table).values(dict.fromkeys(columns)).compile(dialect=connection.dialect)
     connection.exec_driver_sql(str(statement), cells)
+
+
+def number_on(connection: Connection, table: Table) -> None:
+    """Have the next row that is added without an id get one above all that are there; SQLite does so by itself."""
+    if connection.dialect.name == "postgresql":
+        highest = select(func.max(table.c.id)).scalar_subquery()
+        connection.execute(select(func.setval(func.pg_get_serial_sequence(table.name, "id"), highest)))

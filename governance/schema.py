@@ -14,7 +14,7 @@ from governance.tables import access_modules, access_tiers, metadata, schema_ver
 from headrace.database import Database
 from headrace.errors import StartError
 
-VERSION = 1
+VERSION = 2
 
 
 @contextmanager

@@ -4,7 +4,9 @@ Most users are as they should be. Some lost a module and still hold a tier, some
 some grants are outside the allowed parents, some findings are long repaired. Nothing expires within a week
 after `at`, so a job that runs then has one right result.
 
-`python -m governance.seed --users N --seed N --database-url URL`
+Workspaces and a directory are filled when they are asked for.
+
+`python -m governance.seed --users N --workspaces N --directory --seed N --database-url URL`
 """
 
 import os
@@ -18,6 +20,7 @@ from random import Random
 import click
 from sqlalchemy import Connection, select, text
 
+from governance import directory_seed
 from governance.access import (
     CONTROLLED,
     CONTROLLED_MODULES,
@@ -32,7 +35,7 @@ from governance.access import (
     Module,
     expiry,
 )
-from governance.bulk import Cells, insert_rows
+from governance.bulk import Cells, insert_rows, number_on
 from governance.schema import open_database
 from governance.tables import (
     allowed_parents,
@@ -42,6 +45,8 @@ from governance.tables import (
     user_modules,
     user_tiers,
     users,
+    workspace_members,
+    workspaces,
 )
 from headrace.config.settings import load_settings
 from headrace.database import Database
@@ -116,8 +121,32 @@ def fill(database: Database, count: int, *, seed: int, at: float) -> None:
             _write_people(connection, chunk, at_ms)
             _write_projects(connection, chunk, parents, random, at_ms)
     with database.write() as connection:
+        number_on(connection, users)
         # A planner that knows nothing of the new rows reads whole tables for each batch.
         connection.execute(text("ANALYZE"))
+
+
+def fill_workspaces(database: Database, count: int, *, seed: int, at: float) -> None:
+    """Write `count` workspaces of users that are there, as of `at` (epoch seconds).
+
+    One in 50 has no creator any more, which the export cannot map.
+    """
+    random = Random(seed)  # noqa: S311 - repeatable on purpose
+    with database.write() as connection:
+        people = connection.execute(select(users.c.id).order_by(users.c.id)).scalars().all()
+        if count and not people:
+            raise StartError("A workspace needs a user.", hint="Seed users first.")
+        rows: list[Cells] = []
+        members: list[Cells] = []
+        for number in range(1, count + 1):
+            creator = None if number % 50 == 0 else random.choice(people)
+            rows.append((number, f"workspace-{number}", creator, None, "active", int(at * 1000) - number * DAY_MS))
+            others = set(random.sample(people, min(3, len(people)))) - {creator}
+            members += [(number, creator, "owner")] if creator is not None else []
+            members += [(number, user_id, "member") for user_id in sorted(others)]
+        insert_rows(connection, [*workspaces.c], rows)
+        insert_rows(connection, [*workspace_members.c], members)
+        number_on(connection, workspaces)
 
 
 def _choose_parents(random: Random, count: int) -> dict[int, int | None]:
@@ -186,10 +215,14 @@ def _write_projects(
 
 @click.command()
 @click.option("--users", "count", type=click.IntRange(min=0), default=10_000, show_default=True)
+@click.option("--workspaces", "workspace_count", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--directory", is_flag=True, help="Fill a directory, too: 1,000 users and 200 groups.")
 @click.option("--seed", type=int, default=1, show_default=True, help="The same number makes the same users.")
 @click.option("--database-url", envvar="HEADRACE_DATABASE_URL", help="SQLAlchemy URL.  [default: the service's own]")
 @click.option("--if-empty", is_flag=True, help="Do nothing where there are users already.")
-def main(count: int, seed: int, database_url: str | None, if_empty: bool) -> None:
+def main(
+    count: int, workspace_count: int, directory: bool, seed: int, database_url: str | None, if_empty: bool
+) -> None:
     """Fill a new database with users, modules, tiers, projects and grants."""
     started = time.monotonic()
     if database_url is None:
@@ -199,7 +232,11 @@ def main(count: int, seed: int, database_url: str | None, if_empty: bool) -> Non
     with open_database(database_url) as database:
         if if_empty and _has_users(database):
             return
-        fill(database, count, seed=seed, at=start_of_day(time.time()))
+        at = start_of_day(time.time())
+        fill(database, count, seed=seed, at=at)
+        fill_workspaces(database, workspace_count, seed=seed, at=at)
+        if directory:
+            directory_seed.fill(database, seed=seed)
     click.echo(f"seed: {count} users in {time.monotonic() - started:.1f} s")
 
 

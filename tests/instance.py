@@ -1,30 +1,56 @@
 """One service instance without HTTP: all that is behind its endpoints, on a database and a queue that others share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 from sqlalchemy import Connection, text
 
 from headrace.clock import Clock
-from headrace.contract.operations import Contract, Guard, JobOptions, Kind, Operation, Overlap, TaskOptions
+from headrace.contract.operations import (
+    Contract,
+    Guard,
+    JobOptions,
+    Kind,
+    Operation,
+    Overlap,
+    QueueOptions,
+    TaskOptions,
+)
 from headrace.contract.schemas import Schemas
 from headrace.database import Database
 from headrace.drivers.base import Push
 from headrace.execution.attempts import BatchExecutor
 from headrace.execution.batch import Batch
 from headrace.execution.delivery import Delivery
+from headrace.operators import make_operators
+from headrace.retries import RetryLimits
+from headrace.runs.firings import Firings
 from headrace.runs.job import Job
 from headrace.runs.policy import RunPolicy
 from headrace.runs.progress import Progress
 from headrace.runs.pushing import Pusher
 from headrace.runs.relay import Relay
 from headrace.runs.starting import JobStarter, RunAnswer
-from headrace.runs.sweeps import Sweeps
+from headrace.runs.timetable import entries_of
+from headrace.sweeps import Sweeps
+from headrace.sweeps.purging import Purger
+from headrace.sweeps.reaping import Reaper
+from headrace.sweeps.reconciling import Reconciler
+from headrace.sweeps.scheduling import Scheduling
 from tests.queue_in_memory import QueueInMemory
 
-DOCUMENT = {"openapi": "3.1.0", "schemas": {"Ids": {"type": "array", "items": {"type": "integer"}}}}
+DOCUMENT = {
+    "openapi": "3.1.0",
+    "schemas": {
+        "Ids": {"type": "array", "items": {"type": "integer"}},
+        "Action": {"type": "object"},
+        "Actions": {"type": "array", "items": {"type": "object"}},
+    },
+}
+UNLIMITED = RetryLimits(max_attempts=-1, max_duration=0.0, min_backoff=0.1, max_backoff=60.0, max_doublings=16)
 HANDLER, JOB = "handlers.numbers.work", "api.numbers.count"
 
 
@@ -76,12 +102,17 @@ class Instance:
         overlap: Overlap = Overlap.SKIP,
         job_time: float = 50.0,
         policy: RunPolicy | None = None,
+        retry: RetryLimits = UNLIMITED,
+        fallback: Callable[[Batch], None] | None = None,
+        others: Sequence[Operation] = (),
+        queues: Sequence[QueueOptions] = (),
+        **task_options: Any,
     ) -> None:
         self.database, self.queue, self.clock = database, queue, clock
         self.application = application
         self.policy = policy or RunPolicy()
         self.asked_to_go_on: list[str] = []
-        task = TaskOptions(queue="work", batch_size=batch_size, time_limit=10.0)
+        task = TaskOptions(queue="work", batch_size=batch_size, time_limit=10.0, **task_options)
         self.handler = Operation(
             "/v1/cloudTask/work",
             "post",
@@ -93,28 +124,70 @@ class Instance:
             task,
             1,
             payload=("schemas", "Ids"),
+            fallback=fallback,
         )
         options = JobOptions(overlap=overlap, time_limit=job_time)
         self.job = Operation("/v1/cron/count", "get", JOB, Kind.JOB, application.job, Guard.CRON, options, None, 1)
-        self.contract = Contract((self.job, self.handler), frozenset({"work"}), DOCUMENT, Schemas(DOCUMENT))
+        declared = {"work": QueueOptions("work", retry)} | {queue.name: queue for queue in queues}
+        self.contract = Contract((self.job, self.handler, *others), declared, DOCUMENT, Schemas(DOCUMENT))
         self.relay = Relay(database, self.contract, queue, clock, self.policy, "http://service")
-        self.pusher = Pusher(database, self.contract, queue, clock, self.relay)
+        self.pusher = Pusher(database, self.contract, queue, clock, self.policy, self.relay)
         self.starter = JobStarter(self.pusher, self.policy, self.asked_to_go_on.append)
-        self.executor = BatchExecutor(database, clock, self.policy)
-        self.sweeps = Sweeps(database, self.contract, queue, clock, self.policy, self.relay, self.starter)
+        self.executor = BatchExecutor(
+            database, self.contract, clock, self.policy, self.relay, self.asked_to_go_on.append
+        )
+        self.firings = Firings(self.starter, entries_of(self.contract), read_url)
+        self.sweeps = Sweeps(
+            database,
+            clock,
+            self.policy,
+            self.relay,
+            self.starter,
+            Reaper(database, self.contract, clock, self.relay),
+            Reconciler(database, self.contract, queue, clock, self.policy),
+            Purger(database, clock, self.policy),
+            Scheduling(database, self.contract, clock, self.firings, release=None),
+        )
         self.progress = Progress(database)
+        self.operators = make_operators(self.pusher, self.asked_to_go_on.append)
 
     def start(self, firing_key: str | None = None, **parameters: Any) -> RunAnswer:
         return self.starter.start(self.job, parameters, firing_key)
 
     def deliver(self, push: Push, payload: Any, *, retry_count: int = 0) -> None:
         delivery = Delivery(push.queue, push.name, retry_count=retry_count)
-        self.executor.deliver(self.handler, payload, delivery, {})
+        path = push.url.removeprefix("http://service")
+        (handler,) = (operation for operation in self.contract.operations if operation.path == path)
+        self.executor.deliver(handler, payload, delivery, {})
 
     def show(self, run_id: str) -> dict[str, Any]:
         shown = self.progress.show(run_id)
         assert shown is not None
         return shown
+
+
+def handler(
+    name: str, work: Callable[[Batch], Any], *, payload: str = "Ids", queue: str = "work", **task_options: Any
+) -> Operation:
+    """One more handler, `handlers.<name>`, for `Instance(others=...)`."""
+    task = TaskOptions(queue=queue, time_limit=10.0, **task_options)
+    return Operation(
+        f"/v1/cloudTask/{name}",
+        "post",
+        f"handlers.{name}",
+        Kind.HANDLER,
+        work,
+        Guard.TASK_QUEUE,
+        None,
+        task,
+        1,
+        payload=("schemas", payload),
+    )
+
+
+def read_url(operation: Operation, url: str) -> dict[str, Any]:
+    """The parameters of a url, all of them text."""
+    return dict(parse_qsl(urlsplit(url).query))
 
 
 def drain(queue: QueueInMemory, *instances: Instance) -> None:

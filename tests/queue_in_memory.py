@@ -16,7 +16,9 @@ from headrace.errors import DriverError
 class QueueInMemory:
     """A driver; `tasks` are those on the queue, by name, in order."""
 
+    name: str = "memory"
     max_body: int = 1_000_000
+    max_delay: float = 30 * 86_400.0
     down: bool = False
     queues: set[str] = field(default_factory=lambda: {"work", "other"})
     refuse: set[str] = field(default_factory=set)

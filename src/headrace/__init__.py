@@ -9,21 +9,63 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from headrace.errors import Cancel, EffectNotDone, PermanentFailure, Retry, Snooze
     from headrace.execution.batch import Batch
     from headrace.execution.delivery import Delivery
-    from headrace.runs.job import Job
-    from headrace.service.current import push
+    from headrace.execution.items import Item
+    from headrace.runs.job import Job, Step
+    from headrace.runs.pushing import Pushed
+    from headrace.service.current import caller, cancel, now, push, read, reschedule, start, transaction
     from headrace.service.factory import create_app
+    from headrace.service.operations import operation
 
 __version__ = "0.1.0"
-__all__ = ["Batch", "Delivery", "Job", "create_app", "push"]
+__all__ = [
+    "Batch",
+    "Cancel",
+    "Delivery",
+    "EffectNotDone",
+    "Item",
+    "Job",
+    "PermanentFailure",
+    "Pushed",
+    "Retry",
+    "Snooze",
+    "Step",
+    "caller",
+    "cancel",
+    "create_app",
+    "now",
+    "operation",
+    "push",
+    "read",
+    "reschedule",
+    "start",
+    "transaction",
+]
 
 _HOMES = {
     "Batch": "headrace.execution.batch",
+    "Cancel": "headrace.errors",
     "Delivery": "headrace.execution.delivery",
+    "EffectNotDone": "headrace.errors",
+    "Item": "headrace.execution.items",
     "Job": "headrace.runs.job",
+    "PermanentFailure": "headrace.errors",
+    "Pushed": "headrace.runs.pushing",
+    "Retry": "headrace.errors",
+    "Snooze": "headrace.errors",
+    "Step": "headrace.runs.job",
+    "caller": "headrace.service.current",
+    "cancel": "headrace.service.current",
     "create_app": "headrace.service.factory",
+    "now": "headrace.service.current",
+    "operation": "headrace.service.operations",
     "push": "headrace.service.current",
+    "read": "headrace.service.current",
+    "reschedule": "headrace.service.current",
+    "start": "headrace.service.current",
+    "transaction": "headrace.service.current",
 }
 
 

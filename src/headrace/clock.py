@@ -3,10 +3,16 @@
 import mmap
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 _FLOAT = 8
+
+
+def rfc3339(epoch_ms: int) -> str:
+    """A time in epoch milliseconds as APIs write it, in UTC."""
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Clock(Protocol):

@@ -10,15 +10,26 @@
     │   ├── Forbidden             403: known, but not allowed here
     │   ├── NotFound              404
     │   ├── Conflict              409: a live lease holds the batch; carries retry_after
+    │   ├── WrongState            409: what was asked for cannot be done to it as it is
     │   ├── Gone                  410: the batch of this task is not known any more
     │   ├── TooLarge              413
-    │   └── WrongContentType      415
+    │   ├── WrongContentType      415
+    │   └── Overloaded            503: the machine has too much to do; carries retry_after
     ├── PushRefused               a payload or queue was refused before anything was written
+    │   └── QueueFull             429: the queue is at its cap
+    ├── Said                      what a handler raises to say what it means
+    │   ├── Retry                 try again, after some seconds or by the queue's rules
+    │   │   └── ItemsFailed       some items failed, and they alone are tried again
+    │   ├── Snooze                too early: come back, and this was no attempt
+    │   ├── Cancel                there is no need any more
+    │   ├── PermanentFailure      no retry will mend this
+    │   └── EffectNotDone         an effect that certainly did not happen
     ├── LostLease                 the attempt was fenced off: another one owns the batch now
     └── DriverError               the queue could not be reached or gave an answer that is no answer
 
 Rooms have branches of their own: headrace.engine.errors (the store, the pushes), headrace.cloud.errors (refusals
-of the Cloud Tasks API), headrace.schedules (ScheduleError, TimezoneError), headrace.local.service (ServiceError).
+of the Cloud Tasks API), headrace.schedules (ScheduleError, TimezoneError), headrace.alerts.senders (SendError),
+headrace.local.service (ServiceError).
 
 A boundary translates: SQL to these, these to google.rpc.Status or to an ErrorResponse.
 """
@@ -138,6 +149,13 @@ class Conflict(RequestError):
         self.retry_after = retry_after
 
 
+class WrongState(RequestError):
+    """It is there, but in a state in which this cannot be done to it; nothing was changed."""
+
+    code = "WRONG_STATE"
+    status = 409
+
+
 class Gone(RequestError):
     """The task names a batch whose record does not exist any more."""
 
@@ -159,10 +177,28 @@ class WrongContentType(RequestError):
     status = 415
 
 
+class Overloaded(RequestError):
+    """The machine has too much to do to begin this now; `retry_after` is in seconds."""
+
+    code = "OVERLOADED"
+    status = 503
+
+    def __init__(self, message: str, *, retry_after: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
 class PushRefused(HeadraceError):
     """A payload or a queue was refused before anything was written."""
 
     code = "PUSH_REFUSED"
+
+
+class QueueFull(PushRefused):
+    """The queue has as many tasks as its cap allows; push again later."""
+
+    code = "QUEUE_FULL"
+    status = 429
 
 
 class LostLease(HeadraceError):
@@ -177,3 +213,56 @@ class DriverError(HeadraceError):
 
     code = "QUEUE_UNAVAILABLE"
     status = 503
+
+
+class Said(HeadraceError):
+    """Root of what a handler raises to say what is to become of its batch, or an effect of its effect."""
+
+    code = "SAID"
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+
+
+class Retry(Said):
+    """Try the batch again, `after` seconds from now; None is the queue's own backoff. It counts as a failed attempt."""
+
+    code = "RETRY"
+
+    def __init__(self, reason: str = "", *, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class ItemsFailed(Retry):
+    """Items of the batch failed, and they alone are tried again; `after` is the longest that one of them asked for."""
+
+    code = "ITEMS_FAILED"
+
+
+class Snooze(Said):
+    """Too early: the batch comes back `after` seconds from now, and this was no attempt."""
+
+    code = "SNOOZE"
+
+    def __init__(self, after: float, reason: str = "") -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class Cancel(Said):
+    """There is no need for this batch any more: it ends as cancelled."""
+
+    code = "CANCEL"
+
+
+class PermanentFailure(Said):
+    """No retry will mend this: the batch, or the item, fails for good."""
+
+    code = "PERMANENT_FAILURE"
+
+
+class EffectNotDone(Said):
+    """Raised by an effect that certainly did not happen: it may be tried again without a person's decision."""
+
+    code = "EFFECT_NOT_DONE"

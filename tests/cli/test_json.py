@@ -29,6 +29,15 @@ OF_FILES = {
         "2026-03-07T22:00:00Z"
     ],
 }
+OF_SCHEDULES = [("schedules", name) for name in ("show", "set", "pause", "resume", "send")]
+# In test_operator_commands.py.
+OF_OPERATORS = [
+    *(("dead", name) for name in ("list", "show", "retry", "edit", "discard")),
+    *(("decisions", name) for name in ("list", "decide")),
+    *(("runs", name) for name in ("cancel", "retry")),
+]
+# In tests/alerts/test_service.py.
+OF_ALERTS = [("alerts", "list"), ("alerts", "acknowledge")]
 OF_A_SERVICE = [("runs", "list"), ("runs", "show"), ("queues", "list")]
 
 
@@ -64,7 +73,15 @@ def test_every_command_with_json_is_tried_here():
     of_files = {
         arguments[: 1 if not isinstance(command_at(arguments[:1]), click.Group) else 2] for arguments in OF_FILES
     }
-    assert with_json == {*of_files, *OF_A_SERVICE, ("schedules", "list"), ("emulator",)}
+    assert with_json == {
+        *of_files,
+        *OF_A_SERVICE,
+        *OF_SCHEDULES,
+        *OF_OPERATORS,
+        *OF_ALERTS,
+        ("schedules", "list"),
+        ("emulator",),
+    }
 
 
 @pytest.mark.parametrize("arguments", OF_FILES, ids=lambda arguments: " ".join(arguments[:2]))
@@ -83,6 +100,22 @@ def test_runs_are_listed_and_shown_in_json(running: Running):
     shown = running.ask("runs", "show", running.run_id)
     assert (shown["job"], shown["state"]) == ("api.projects.audit_project_access", "completed")
     assert set(row) <= set(shown)
+
+
+def test_schedules_of_a_service_are_shown_and_changed_in_json(running: Running):
+    url = "/v1/cron/exportToRdr"
+
+    def shown() -> Any:
+        return next(row for row in running.ask("schedules", "show") if row["url"] == url)
+
+    assert (shown()["state"], shown()["edited"]) == ("active", False)
+    assert running.ask("schedules", "set", url, "--schedule", "every day 04:00")["schedule"] == "every day 04:00"
+    assert shown()["file"]["schedule"] == "every day 22:00"
+    assert running.ask("schedules", "set", url, "--schedule", "file")["edited"] is False
+    assert running.ask("schedules", "pause", url)["state"] == "paused"
+    assert running.ask("schedules", "send", url) == {}
+    assert running.ask("schedules", "resume", url)["state"] == "active"
+    assert "api.rdr.export_to_rdr" in {row["job"] for row in running.ask("runs", "list")}
 
 
 def test_queues_are_listed_in_json(running: Running):

@@ -15,6 +15,7 @@ from headrace.config.settings import Settings, load_settings
 from headrace.contract import Contract, Operation
 from headrace.contract.tokens import KeysUnavailable
 from headrace.execution.delivery import Delivery
+from headrace.runs.firings import Call
 from headrace.service import create_app
 from headrace.service.current import Service
 
@@ -214,14 +215,16 @@ class Rooms:
 
     error: Exception | None = None
     problem_found: str | None = None
-    started: list[tuple[str, dict[str, Any], str | None]] = field(default_factory=list)
+    stalled: str | None = None
+    due: bool = True
+    started: list[tuple[str, dict[str, Any], Call]] = field(default_factory=list)
     delivered: list[tuple[str, Any, Delivery, dict[str, Any]]] = field(default_factory=list)
     swept: list[str] = field(default_factory=list)
 
-    def start(self, operation: Operation, parameters: dict[str, Any], firing_key: str | None) -> Answer:
+    def call(self, operation: Operation, parameters: dict[str, Any], call: Call) -> Answer | None:
         self._raise()
-        self.started.append((operation.operation_id, parameters, firing_key))
-        return Answer()
+        self.started.append((operation.operation_id, parameters, call))
+        return Answer() if self.due else None
 
     def deliver(self, operation: Operation, payload: Any, delivery: Delivery, parameters: dict[str, Any]) -> None:
         self._raise()
@@ -255,7 +258,8 @@ class Rooms:
         return self.problem_found
 
     def assemble(self, settings: Settings, clock: Clock, contract: Contract) -> Service:
-        return Service(settings, clock, contract, self, self, self, self, self, self, self)
+        rooms = (self,) * 9
+        return Service(settings, clock, contract, *rooms, stall=lambda: self.stalled, metrics=lambda: b"")
 
     def _raise(self) -> None:
         if self.error is not None:

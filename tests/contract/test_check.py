@@ -49,7 +49,7 @@ def test_the_contract_tells_what_each_operation_is(files: Files) -> None:
     assert (handler.task.queue, handler.task.batch_size, handler.task.time_limit) == ("usersQueue", 50, 300.0)
     assert handler.line == files.line_of("openapi.yaml", "/v1/cloudTask/synchronizeUsers") + 1
     assert contract.handler_of(handler.function) is handler
-    assert contract.queues == {"usersQueue", "eventsQueue"}
+    assert set(contract.queues) == {"usersQueue", "eventsQueue"}
 
 
 def test_an_operation_without_its_function_is_named(files: Files) -> None:
@@ -226,7 +226,9 @@ def test_options_of_a_task_that_cannot_be_are_named(files: Files, options: str, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("x-job: {overlap: queue}", "overlap is not one of skip, allow"),
+        ("x-job: {overlap: never}", "overlap is not one of skip, queue, replace, allow"),
+        ("x-job: {overlap: skip, overlap-limit: 2}", "overlap-limit stands beside overlap: allow alone"),
+        ("x-job: {overlap-key: [nobody]}", "nobody is no parameter of this job"),
         ("x-job: {overlp: skip}", "x-job has no key overlp. Did you mean overlap?"),
         ("x-job: {time-limit: 2h}", "is 7200 s"),
     ],

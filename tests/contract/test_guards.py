@@ -1,11 +1,13 @@
 """Who is let in: the scheduler, the handler's own queue, an administrator; nobody else."""
 
+import re
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from headrace.errors import ContractError
 from tests.contract.application import NOW, OPENAPI, Files, Running, run_application
 from tests.contract.issuer import ISSUER, Issuer
 
@@ -183,3 +185,75 @@ def test_a_refused_token_is_not_in_the_answer(running: Running, issuer: Issuer) 
     headers = bearer(issuer, TASKS, exp=int(NOW) - 60)
 
     assert headers["Authorization"].split()[1] not in push(running.client, headers).text
+
+
+SIGN_IN = """
+
+def caller_of(token):
+    return {"anna's token": "anna"}.get(token)
+
+
+def show_thing(thing_id, status=200):
+    return {"caller": headrace.caller()}
+"""
+OWN_SCHEME = "    userToken: {type: http, scheme: bearer, x-guard: MODULE.caller_of}\n"
+
+
+@pytest.fixture
+def guarded(files: Files) -> Files:
+    """The same application, with a guard of its own before one operation."""
+    files.edit("openapi.yaml", "security: []", "security: [{userToken: []}]")
+    files.edit("openapi.yaml", "  securitySchemes:\n", f"  securitySchemes:\n{OWN_SCHEME}")
+    code = files.folder / f"{files.module}.py"
+    code.write_text(f"import headrace\n{code.read_text()}{SIGN_IN}")
+    return files
+
+
+def test_an_applications_own_guard_lets_in_whom_it_knows_and_the_operation_learns_who_it_is(guarded: Files) -> None:
+    answer = run_application(guarded).client.get(
+        "/api/v1/things/5", headers={"Authorization": "Bearer anna's token", "Remote-User": "eve"}
+    )
+
+    assert (answer.status_code, answer.json) == (200, {"caller": "anna"})
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer other"}, {"Authorization": "Basic anna's token"}])
+def test_whom_an_applications_own_guard_does_not_know_is_refused(guarded: Files, headers: dict[str, str]) -> None:
+    answer = run_application(guarded).client.get("/api/v1/things/5", headers=headers)
+
+    assert (answer.status_code, answer.json["errorCode"]) == (401, "UNAUTHENTICATED")
+
+
+def test_there_is_no_caller_where_no_guard_names_one(guarded: Files) -> None:
+    guarded.edit("openapi.yaml", "security: [{userToken: []}]", "security: []")
+
+    answer = run_application(guarded).client.get("/api/v1/things/5", headers={"Authorization": "Bearer anna's token"})
+
+    assert answer.status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("x-guard: MODULE.caller_of", "x-guard: MODULE.caller_off", "has no caller_off. Did you mean caller_of?"),
+        ("x-guard: MODULE.caller_of", "x-guard: MODULE.Disk.SSD", "There is no module"),
+        ("x-guard: MODULE.caller_of", "x-guard: 5", "is no Python path"),
+        ("x-guard: MODULE.caller_of", "x-guard: MODULE.count_users", "cannot be called as count_users(token)"),
+        ("type: http, scheme: bearer, x-", "type: http, scheme: basic, x-", "of type http, scheme bearer"),
+        ("[{userToken: []}]", "[{userToken: []}, {adminToken: []}]", "a bearer scheme with x-guard, or open with []"),
+        ("[{userToken: []}]", "[{userToken: [], adminToken: []}]", "a bearer scheme with x-guard, or open with []"),
+        (", x-guard: MODULE.caller_of", "", "a bearer scheme with x-guard, or open with []"),
+    ],
+)
+def test_a_guard_that_cannot_be_is_a_fault_of_the_contract(guarded: Files, old: str, new: str, says: str) -> None:
+    guarded.edit("openapi.yaml", old, new)
+
+    with pytest.raises(ContractError, match=re.escape(says)):
+        run_application(guarded)
+
+
+def test_an_applications_own_guard_cannot_stand_before_a_handler(guarded: Files) -> None:
+    guarded.edit("openapi.yaml", "security: [{taskQueue: []}]", "security: [{userToken: []}]")
+
+    with pytest.raises(ContractError, match="stands open"):
+        run_application(guarded)

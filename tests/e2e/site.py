@@ -49,6 +49,10 @@ queue:
   retry_parameters: {retry}
 - {{name: auditProjectQueue, rate: 1/s}}
 - {{name: headraceQueue, rate: 5/s}}
+- {{name: directoryQueue, rate: 1/s}}
+- {{name: rdrExportQueue, rate: 1/s}}
+- {{name: createWorkspaceQueue, rate: 1/s}}
+- {{name: accessRequestQueue, rate: 1/s}}
 - {{name: spareQueue, rate: 500/s, retry_parameters: {{min_backoff_seconds: 0.02, max_backoff_seconds: 0.02}}}}
 """
 _SCHEDULES = f"cron: [{{url: {JOB}, schedule: 1st monday of january 05:00}}]\n"

@@ -17,7 +17,9 @@ from tests.examples.fences import ROOT, documents, fences_of
 
 ELSEWHERE = {
     "README.md": "tests/examples/test_readme.py",
+    "docs/alerts.md": "tests/alerts/test_routes.py",
     "docs/deploy.md": "tests/governance/test_deploy.py",
+    "docs/jobs.md": "tests/examples/test_jobs_page.py",
     "docs/emulator.md": "tests/cloud/test_emulator_document.py",
     "docs/testing.md": "tests/testing/test_document.py",
 }
@@ -56,7 +58,7 @@ def test_the_queues_and_schedules_of_the_files_page_load(files: Path):
 
 def test_the_overlays_of_the_files_page_change_what_the_page_says(files: Path):
     (queue,) = load_queue_file(files / "queue.yaml", "test").queues
-    assert (queue.rate_per_second, queue.retry.max_attempts, queue.retry.task_age_limit_seconds) == (10, 1, 300)
+    assert (queue.rate_per_second, queue.retry.limits.max_attempts, queue.retry.task_age_limit_seconds) == (10, 1, 300)
     crons = load_cron_file(files / "cron.yaml", "test")
     assert [entry.url for entry in crons.entries] == ["/v1/cron/checkPendingEgressEvents"]
     assert crons.skipped == (("/v1/cron/synchronizeUserAccess", "nobody has access to lose in this environment"),)

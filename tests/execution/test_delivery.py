@@ -201,7 +201,7 @@ def test_a_task_name_of_another_database_does_not_take_this_ones_batch(
     instance: Instance, application: Numbers, queue: QueueInMemory, run_id: str
 ) -> None:
     batch_id = only_push(queue).name.split("-")[1]
-    stranger = Push("work", name_task("0" * 32, int(batch_id), 1), "", b"[9]", 30.0)
+    stranger = Push("work", name_task("0" * 32, int(batch_id), 1), "http://service/v1/cloudTask/work", b"[9]", 30.0)
     with pytest.raises(Gone):
         instance.deliver(stranger, [9])
     assert application.calls == []

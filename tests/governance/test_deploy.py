@@ -87,13 +87,13 @@ def test_the_guide_makes_the_queues_of_queue_yaml_with_their_limits():
         flags = made.pop(queue.name)
         assert float(flags["--max-dispatches-per-second"]) == queue.rate_per_second
         assert int(flags["--max-concurrent-dispatches"]) == queue.max_concurrent_requests
-        assert int(flags["--max-attempts"]) == queue.retry.max_attempts
+        assert int(flags["--max-attempts"]) == queue.retry.limits.max_attempts
         assert flags["--max-retry-duration"] == f"{queue.retry.task_age_limit_seconds:g}s"
     assert made == {}
 
 
 def test_the_guide_schedules_the_urls_of_cron_yaml():
-    made = re.findall(r"^create \S+ (\S+) '([^']+)' (\S+)$", GUIDE, re.M)
+    made = re.findall(r"^create \S+ '?([^'\s]+)'? '([^']+)' (\S+)$", GUIDE, re.M)
     entries = {entry.url: entry for entry in load_cron_file(APP / "cron.yaml").entries}
     assert {url for url, _, _ in made} == set(entries)
     for url, schedule, zone in made:

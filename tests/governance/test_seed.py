@@ -4,11 +4,21 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from click.testing import CliRunner
+from sqlalchemy import func, insert, select
 
 from governance import seed, verify
 from governance.schema import open_database
-from governance.tables import metadata, project_grants, user_modules, user_tiers, users
+from governance.tables import (
+    directory_entries,
+    metadata,
+    project_grants,
+    user_modules,
+    user_tiers,
+    users,
+    workspace_members,
+    workspaces,
+)
 from headrace.database import Database
 from headrace.errors import StartError
 
@@ -78,3 +88,37 @@ def test_no_users_is_a_database_too(database: Database):
     seed.fill(database, 0, seed=1, at=NOW)
     with database.read() as connection:
         assert connection.execute(select(user_tiers)).first() is None
+
+
+def test_a_row_after_the_seed_gets_an_id_of_its_own(database: Database):
+    seed.fill(database, 10, seed=1, at=NOW)
+    seed.fill_workspaces(database, 10, seed=1, at=NOW)
+    rows = {users: {"email": "new@example.org"}, workspaces: {"name": "new", "state": "active"}}
+    with database.write() as connection:
+        for table, row in rows.items():
+            added = insert(table).values(last_modified=1, **row).returning(table.c.id)
+            assert connection.execute(added).scalar_one() == 11
+
+
+def test_workspaces_have_their_creators_but_for_one_in_fifty(database: Database):
+    seed.fill(database, 20, seed=1, at=NOW)
+    seed.fill_workspaces(database, 100, seed=1, at=NOW)
+    with database.read() as connection:
+        creators = connection.execute(select(workspaces.c.creator_id)).scalars().all()
+        owners = select(func.count()).select_from(workspace_members).where(workspace_members.c.role == "owner")
+        assert (len(creators), creators.count(None)) == (100, 2)
+        assert connection.execute(owners).scalar_one() == 98
+
+
+def test_workspaces_need_users(database: Database):
+    with pytest.raises(StartError, match="needs a user"):
+        seed.fill_workspaces(database, 1, seed=1, at=NOW)
+
+
+def test_the_command_fills_workspaces_and_a_directory_when_they_are_asked_for(database_url: str):
+    options = ["--database-url", database_url, "--users", "20", "--workspaces", "5", "--directory"]
+    result = CliRunner().invoke(seed.main, options)
+    assert result.exit_code == 0, result.output
+    with open_database(database_url) as database, database.read() as connection:
+        for table, count in ((users, 20), (workspaces, 5), (directory_entries, 1_200)):
+            assert connection.execute(select(func.count()).select_from(table)).scalar_one() == count

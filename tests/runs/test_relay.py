@@ -13,7 +13,7 @@ def test_a_push_is_written_in_the_callers_transaction_and_pushed_after_its_commi
     instance: Instance, application: Numbers, queue: QueueInMemory, database: Database
 ) -> None:
     with database.write() as connection:
-        run_id = instance.pusher.push(connection, application.work, [7, 8])
+        run_id = instance.pusher.push(connection, application.work, [7, 8]).run_id
         assert not queue.tasks, "nothing is pushed before the commit"
     (push,) = queue.tasks.values()
     assert (push.queue, push.url, orjson.loads(push.body)) == ("work", "http://service/v1/cloudTask/work", [7, 8])
@@ -69,7 +69,7 @@ def test_the_same_key_pushed_twice_is_one_task(
     runs = set()
     for _ in range(2):
         with database.write() as connection:
-            runs.add(instance.pusher.push(connection, application.work, [1], key="grant 5"))
+            runs.add(instance.pusher.push(connection, application.work, [1], key="grant 5").run_id)
     assert len(runs) == 1
     assert len(queue.tasks) == 1
 
@@ -115,7 +115,7 @@ def test_a_delivery_that_overtakes_the_relays_own_note_is_executed_once(
         (batch,) = batch_rows.pending_batches(connection, limit=10)
     drain(queue, instance)
     with database.write() as connection:
-        batch_rows.mark_pushed(connection, [(batch.id, batch.generation)], check_at=0)
+        batch_rows.mark_pushed(connection, [(batch.id, batch.generation, 0)])
     assert instance.show(answer.run_id)["state"] == "completed"
     assert application.calls == [[1, 2, 3]]
 

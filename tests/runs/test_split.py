@@ -52,10 +52,10 @@ def test_batches_are_cut_where_the_driver_takes_no_more_bytes(
     assert all(len(push.body) <= queue.max_body for push in queue.tasks.values())
 
 
-def test_an_item_larger_than_a_task_may_be_fails_the_run_and_pushes_nothing_of_it(
-    instance: Instance, application: Numbers, queue: QueueInMemory
+def test_an_item_larger_than_any_payload_may_be_fails_the_run_and_pushes_nothing_of_it(
+    database: Database, queue: QueueInMemory, clock: ManualClock, application: Numbers
 ) -> None:
-    queue.max_body = len(b"[999]")
+    instance = Instance(database, queue, clock, application, policy=RunPolicy(max_payload=len(b"[999]")))
     application.items = lambda connection, after: iter([1_000_000])
     with pytest.raises(PushRefused, match="larger than the"):
         instance.start()

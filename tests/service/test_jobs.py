@@ -1,8 +1,11 @@
 """The cron endpoints: start a job, tell what was made, call a sweep."""
 
+from datetime import UTC, datetime
+
 import pytest
 
-from tests.contract.application import Running
+from headrace.runs.firings import Call
+from tests.contract.application import NOW, Files, Running, run_application
 
 CRON = {"X-Appengine-Cron": "true"}
 
@@ -14,7 +17,8 @@ def test_a_start_answers_204_with_the_run(running: Running) -> None:
     assert response.data == b""
     assert response.headers["X-Run-Id"] == "run-1"
     assert response.headers["X-Run-State"] == "running"
-    assert running.rooms.started == [(f"{running.files.module}.count_users", {"backfill": False}, None)]
+    call = Call("/v1/cron/countUsers?")
+    assert running.rooms.started == [(f"{running.files.module}.count_users", {"backfill": False}, call)]
 
 
 def test_a_caller_that_prefers_a_representation_gets_what_was_made(running: Running) -> None:
@@ -31,24 +35,50 @@ def test_query_parameters_reach_the_job_as_their_types(running: Running) -> None
     assert running.rooms.started[0][1] == {"backfill": True}
 
 
-def test_a_firing_is_keyed_by_its_schedule_and_time(running: Running) -> None:
+def test_a_firing_is_told_with_its_url_its_time_and_its_scheduler(running: Running) -> None:
     headers = {
         **CRON,
         "X-CloudScheduler-JobName": "count-users",
         "X-CloudScheduler-ScheduleTime": "2026-11-22T23:00:00Z",
     }
 
-    running.client.get("/v1/cron/countUsers", headers=headers)
+    running.client.get("/v1/cron/countUsers?backfill=true", headers=headers)
 
-    assert running.rooms.started[0][2] == "count-users@2026-11-22T23:00:00Z"
+    at = datetime(2026, 11, 22, 23, tzinfo=UTC).timestamp()
+    assert running.rooms.started[0][2] == Call("/v1/cron/countUsers?backfill=true", at, "count-users")
 
 
-def test_a_firing_without_a_schedules_name_is_keyed_by_the_job(running: Running) -> None:
-    headers = {**CRON, "X-CloudScheduler-ScheduleTime": "2026-11-22T23:00:00Z"}
+def test_a_time_that_is_none_is_a_bad_request(running: Running) -> None:
+    headers = {**CRON, "X-CloudScheduler-ScheduleTime": "tomorrow"}
 
-    running.client.get("/v1/cron/countUsers", headers=headers)
+    response = running.client.get("/v1/cron/countUsers", headers=headers)
 
-    assert running.rooms.started[0][2] == f"{running.files.module}.count_users@2026-11-22T23:00:00Z"
+    assert response.status_code == 400
+    assert "X-CloudScheduler-ScheduleTime" in response.json["message"]
+    assert running.rooms.started == []
+
+
+def test_a_firing_of_which_nothing_is_due_answers_204_without_a_run(running: Running) -> None:
+    running.rooms.due = False
+
+    response = running.client.get("/v1/cron/countUsers", headers={**CRON, "Prefer": "return=representation"})
+
+    assert (response.status_code, response.data) == (204, b"")
+    assert "X-Run-Id" not in response.headers
+
+
+def test_every_call_of_app_engines_cron_is_the_firing_of_now(files: Files) -> None:
+    running = run_application(
+        files,
+        GAE_ENV="standard",
+        HEADRACE_SERVICE_URL="https://service.example",
+        HEADRACE_TASK_SERVICE_ACCOUNT="tasks@service.example",
+    )
+
+    response = running.client.get("/v1/cron/countUsers", headers=CRON)
+
+    assert response.status_code == 204
+    assert running.rooms.started[0][2] == Call("/v1/cron/countUsers?", NOW)
 
 
 @pytest.mark.parametrize("sweep", ["relay", "reap", "reconcile", "resume"])

@@ -63,7 +63,9 @@ def test_a_request_has_one_line_with_operation_status_duration_and_ids(
     assert line["operation"] == f"{production.files.module}.synchronize_users"
     assert line["status"] == 204
     assert line["duration_ms"] >= 0
-    assert (line["queue"], line["task"]) == ("usersQueue", "task-1")
+    labels = line["logging.googleapis.com/labels"]
+    assert (labels["queue"], labels["task"]) == ("usersQueue", "task-1")
+    assert line["logging.googleapis.com/trace"].startswith("projects/headrace-dev/traces/")
     assert line["time"]
 
 
@@ -76,7 +78,7 @@ def test_ids_of_one_request_are_not_in_the_lines_of_the_next(
     production.client.get("/healthz")
 
     (line,) = lines(capsys)
-    assert "task" not in line
+    assert "logging.googleapis.com/labels" not in line
 
 
 def test_bodies_and_tokens_are_in_no_line(

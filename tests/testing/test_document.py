@@ -1,21 +1,33 @@
-"""The example of docs/testing.md runs as it stands."""
+"""The examples of docs/testing.md run as they stand."""
 
 from pathlib import Path
 
 from headrace.testing.server import QueueServer
+from headrace.testing.service import ServiceUnderTest
 from tests.examples.fences import fences_of
 from tests.testing.test_plugin import run_pytest
 
 DOCUMENT = "docs/testing.md"
 
 
-def test_the_example_runs(tmp_path: Path) -> None:
-    (example,) = [fence for fence in fences_of(DOCUMENT) if fence.file]
-    (tmp_path / example.file).write_text(example.text)
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    ended = run_pytest(tmp_path)
+def run_example(folder: Path, name: str) -> str:
+    (example,) = [fence for fence in fences_of(DOCUMENT) if fence.file == name]
+    (folder / name).write_text(example.text)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    ended = run_pytest(folder)
     assert ended.returncode == 0, ended.stdout
-    assert "2 passed" in ended.stdout
+    return ended.stdout
+
+
+def test_the_example_with_a_queue_server_runs(tmp_path: Path) -> None:
+    assert "2 passed" in run_example(tmp_path, "test_orders.py")
+
+
+def test_the_example_with_a_service_runs_beside_the_files_of_the_readme(tmp_path: Path) -> None:
+    for fence in fences_of("README.md"):
+        if fence.file:
+            (tmp_path / fence.file).write_text(fence.text)
+    assert "3 passed" in run_example(tmp_path, "test_rivers.py")
 
 
 def test_the_setting_is_the_plugins(tmp_path: Path) -> None:
@@ -27,6 +39,13 @@ def test_the_setting_is_the_plugins(tmp_path: Path) -> None:
     )
     ended = run_pytest(tmp_path)
     assert ended.returncode == 0, ended.stdout
+
+
+def test_every_name_of_the_service_is_in_its_table() -> None:
+    text = (Path(__file__).parents[2] / DOCUMENT).read_text()
+    public = {name for name in vars(ServiceUnderTest) if not name.startswith("_")} - {"close"}
+    public |= {f"queue.{name}" for name in ("deliver_next", "drain", "pushed", "purge")}
+    assert not {name for name in public if f"`{name}" not in text}
 
 
 def test_every_name_in_the_table_is_the_servers() -> None:

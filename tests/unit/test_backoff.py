@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headrace.engine.backoff import backoff
-from headrace.engine.model import RetryLimits
+from headrace.retries import RetryLimits, backoff
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "backoff.json").read_text())
 limits_ = st.builds(

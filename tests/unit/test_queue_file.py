@@ -67,7 +67,7 @@ def test_every_recorded_file_gets_googles_verdict_and_limits(vector, write):
         assert queue.rate_per_second == rate["maxDispatchesPerSecond"]
         assert queue.bucket_size == rate["maxBurstSize"]
         assert queue.max_concurrent_requests == rate["maxConcurrentDispatches"]
-        assert queue.retry.max_attempts == retry["maxAttempts"]
+        assert queue.retry.limits.max_attempts == retry["maxAttempts"]
         assert queue.retry.max_doublings == retry["maxDoublings"]
         assert f"{queue.retry.task_age_limit_seconds}s" == retry["maxRetryDuration"]
         assert queue.retry.min_backoff_seconds == float(retry["minBackoff"].removesuffix("s"))
@@ -93,11 +93,11 @@ def test_the_23_queues_of_a_real_application_load():
     access = queues["synchronizeAccessQueue"]
     assert (access.rate_per_second, access.bucket_size, access.max_concurrent_requests) == (1.0, 500, 10)
     assert access.retry == RetryParameters(task_retry_limit=1, task_age_limit_seconds=300)
-    assert access.retry.max_attempts == 2
+    assert access.retry.limits.max_attempts == 2
     assert queues["rdrExportQueue"].rate_per_second == pytest.approx(10 / 60)
     assert queues["rdrExportQueue"].max_concurrent_requests == 1000
-    assert queues["createWorkspaceQueue"].retry.max_attempts == 1
-    assert queues["reportingUploadQueue"].retry.max_attempts == -1
+    assert queues["createWorkspaceQueue"].retry.limits.max_attempts == 1
+    assert queues["reportingUploadQueue"].retry.limits.max_attempts == -1
 
 
 def test_queues_that_retry_for_ever_are_warned_of():

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from headrace.engine.backoff import may_retry
 from headrace.engine.encoding import encode_target
-from headrace.engine.model import HttpTarget, Queue, QueueState, RateLimits, RetryLimits
+from headrace.engine.model import HttpTarget, Queue, QueueState, RateLimits
 from headrace.engine.outcome import Failure, after_failure, retry_after
 from headrace.engine.store.interface import Record
+from headrace.retries import RetryLimits, may_retry
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "backoff.json").read_text())
 NOW = 1_800_000_000.0

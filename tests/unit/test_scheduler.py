@@ -12,8 +12,9 @@ from headrace.clock import ManualClock
 from headrace.engine.errors import StoreUnavailable, TargetTimedOut
 from headrace.engine.firings import Firing, Progress, begin, conclude, decode_progress, encode_progress, force, resume
 from headrace.engine.jobs import Job, JobState, JobTarget, Outcome, Schedule
-from headrace.engine.model import AppEngineRouting, AppEngineTarget, HttpTarget, RetryLimits
+from headrace.engine.model import AppEngineRouting, AppEngineTarget, HttpTarget
 from headrace.engine.scheduler import PROGRESS, Scheduler
+from headrace.retries import RetryLimits
 from headrace.schedules import parse_schedule
 
 EVERY_FIVE = parse_schedule("every 5 minutes synchronized")

@@ -35,6 +35,20 @@ def test_an_empty_environment_is_a_developers_machine(tmp_path: Path) -> None:
     assert (settings.overdue, settings.split_lease, settings.lease_margin) == (60, 60, 15)
 
 
+@pytest.mark.parametrize(
+    ("variables", "release"),
+    [
+        ({}, None),
+        ({"HEADRACE_RELEASE": "2026-11"}, "2026-11"),
+        ({"K_SERVICE": "web", "K_REVISION": "web-00042", **ACCOUNTS, **URL}, "web-00042"),
+        ({"GAE_ENV": "standard", "GAE_VERSION": "v7", **ACCOUNTS, **URL}, "v7"),
+        ({"K_SERVICE": "web", "K_REVISION": "web-00042", "HEADRACE_RELEASE": "mine", **ACCOUNTS, **URL}, "mine"),
+    ],
+)
+def test_a_release_is_what_was_set_or_what_the_platform_tells(variables: dict[str, str], release: str | None) -> None:
+    assert load_settings(variables).release == release
+
+
 def test_the_port_is_part_of_the_default_service_url() -> None:
     assert load_settings({"PORT": "9000"}).service_url == "http://127.0.0.1:9000"
 
@@ -108,6 +122,7 @@ def test_a_platform_requires_the_url_that_queues_push_to() -> None:
         ("HEADRACE_BODY_LIMIT", "0"),
         ("HEADRACE_TRUSTED_PROXIES", "-1"),
         ("HEADRACE_OVERDUE", "0"),
+        ("HEADRACE_OVERDUE_GRACE", "0"),
         ("HEADRACE_SPLIT_LEASE", "0.5"),
         ("HEADRACE_LEASE_MARGIN", "16"),
     ],

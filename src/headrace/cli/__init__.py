@@ -15,9 +15,12 @@ _GROUPS: Final = {
     "dev": "Run an application on this machine: service and queue server, one command.",
     "check": "Judge an application's files and code together, without starting it.",
     "emulator": "Run the queue server: Cloud Tasks and Cloud Scheduler.",
-    "runs": "Show runs: list, show, watch.",
+    "runs": "Show runs: list, show, watch; cancel and retry them.",
+    "dead": "Dead batches: list, show, retry, edit, discard.",
+    "decisions": "Batches that wait for a person's decision: list, decide.",
+    "alerts": "What is wrong now: list, acknowledge.",
     "queues": "List queues; judge queue.yaml.",
-    "schedules": "List and judge schedules; show when one fires.",
+    "schedules": "List, judge and change schedules; show when one fires.",
     "database": "Create and migrate the application's tables.",
 }
 

@@ -1,18 +1,20 @@
-"""`headrace dev`: service, queue server and schedules of one application, until Ctrl-C."""
+"""`headrace dev`: service, queue and schedules of one application, until Ctrl-C."""
 
 import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import click
 from rich.console import Console
 from rich.markup import escape
 
 from headrace.cli.check import check_folder
-from headrace.config.settings import load_settings
+from headrace.config.settings import DEVELOPMENT, load_settings
 from headrace.contract.check import load_contract
 from headrace.contract.operations import Kind
 from headrace.errors import HeadraceError, Level
@@ -30,36 +32,57 @@ WATCH_EVERY = 0.5
 @click.option("--rest-port", default=8124, show_default=True, type=click.IntRange(1, 65535), help="Queue server.")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="[default: FOLDER/.headrace]")
 @click.option(
-    "--env", "environment", default="development", show_default=True, help="Overlays of queue.yaml and cron.yaml."
+    "--env", "environment", default=DEVELOPMENT, show_default=True, help="Overlays of queue.yaml and cron.yaml."
 )
-def command(folder: Path, port: int, grpc_port: int, rest_port: int, data: Path | None, environment: str) -> None:
+@click.option("--inline", is_flag=True, help="One process: the queue runs inside the service.")
+def command(
+    folder: Path, port: int, grpc_port: int, rest_port: int, data: Path | None, environment: str, inline: bool
+) -> None:
     """Run the application in FOLDER on this machine.
 
     Starts the queue server and the service, fires the schedules of cron.yaml, and prints the addresses, a curl
     line for each cron endpoint and a token for the admin API. Ctrl-C stops everything. When one part dies, all
     of it stops, with a message that says which and why.
     """
+    if inline and environment != DEVELOPMENT:
+        raise click.UsageError(f"With --inline the overlays are those of {DEVELOPMENT}: leave --env out.")
     folder = folder.resolve()
     _refuse_faults(folder, environment)
-    settings = load_settings({**os.environ, "HEADRACE_ENV": "development"}, folder=folder)
+    settings = load_settings({**os.environ, "HEADRACE_ENV": DEVELOPMENT}, folder=folder)
     data = (data or settings.data).resolve()
-    stack = Stack(folder, data, environment, port, grpc_port, rest_port, _database_of(os.environ))
+    variables = _database_of(os.environ)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with Parts(data) as parts:
-            try:
-                _print_guide(Console(), folder, stack.start(parts))
-                while True:
-                    parts.check()
-                    time.sleep(WATCH_EVERY)
-            finally:
-                with suppress(OSError):
-                    (data / FILE).unlink()
+        if inline:
+            _serve_inline(folder, data, port, variables)
+        else:
+            _watch(Stack(folder, data, environment, port, grpc_port, rest_port, variables))
     except KeyboardInterrupt:
-        click.echo("headrace dev: stopped")
+        pass
     except (HeadraceError, OSError) as error:
         click.echo(f"headrace dev: {error}", err=True)
         sys.exit(1)
+    finally:
+        with suppress(OSError):
+            (data / FILE).unlink()
+    click.echo("headrace dev: stopped")
+
+
+def _watch(stack: Stack) -> NoReturn:
+    with Parts(stack.data) as parts:
+        _print_guide(Console(), stack.folder, stack.start(parts))
+        while True:
+            parts.check()
+            time.sleep(WATCH_EVERY)
+
+
+def _serve_inline(folder: Path, data: Path, port: int, variables: Mapping[str, str]) -> None:
+    # Imported here: without --inline nothing of the service runs in this process.
+    from headrace.local.inline import run_inline
+
+    with run_inline(folder, data, port=port, variables=variables) as (server, address):
+        _print_guide(Console(), folder, address)
+        server.serve_forever()
 
 
 def _refuse_faults(folder: Path, environment: str) -> None:
@@ -80,7 +103,11 @@ def _print_guide(console: Console, folder: Path, address: Address) -> None:
     contract = load_contract(folder, settings)
     console.print(f"[bold]Headrace runs {escape(folder.name)}[/bold]")
     console.print(f"  service       {address.service}")
-    console.print(f"  queue server  {address.queue_server} (gRPC)   {address.queue_server_rest} (REST)")
+    console.print(f"  console       {address.service}/console")
+    if address.queue_server is None:
+        console.print("  queue         in the same process")
+    else:
+        console.print(f"  queue server  {address.queue_server} (gRPC)   {address.queue_server_rest} (REST)")
     console.print("\n  Start a job:")
     for operation in contract.operations:
         if operation.kind is Kind.JOB:

@@ -1,23 +1,33 @@
-"""`headrace schedules`: what concerns cron.yaml and the times in it."""
+"""`headrace schedules`: cron.yaml and the times in it; and the schedules of a running service, by its admin API."""
 
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Final
 
 import click
+from rich.console import Console
+from rich.table import Table
 
 from headrace.cli.faults import count, report, summarise
+from headrace.cli.services import client_of, folder_option, json_option, tell
 from headrace.clock import SystemClock
 from headrace.config import load_cron_file
 from headrace.errors import ConfigError, Fault
 from headrace.schedules import ScheduleError, TimezoneError, parse_schedule
 
 MOST_TIMES = 1000
+_ENDPOINT: Final = "/api/v1/schedules"
+_FILE: Final = "file"
 
 
 @click.group()
 def command() -> None:
-    """List and judge the schedules of cron.yaml; show when a schedule fires."""
+    """List and judge the schedules of cron.yaml; show when one fires; change those of a running service.
+
+    show, set, pause, resume and send speak to the service that `headrace dev` started in the application's folder;
+    or to the one that HEADRACE_SERVICE_URL names, with the token in HEADRACE_ADMIN_TOKEN. The others read files.
+    """
 
 
 @command.command()
@@ -114,6 +124,75 @@ def next_times(schedule: str, timezone: str, start: datetime | None, how_many: i
     for instant in times:
         wall = instant.astimezone(parsed.zone.info)
         click.echo(f"{_utc(instant)}  {wall:%a %Y-%m-%d %H:%M} {parsed.timezone}")
+
+
+@command.command("show")
+@folder_option
+@json_option
+def show_schedules(folder: Path, as_json: bool) -> None:
+    """Show the schedules of a running service: what is in force, state, next time, last run."""
+    schedules = client_of(folder).ask(_ENDPOINT)["schedules"]
+    if as_json:
+        click.echo(json.dumps(schedules))
+        return
+    table = Table("url", "schedule", "timezone", "missed", "state", "next", "last run")
+    for each in schedules:
+        text = f"{each['schedule']} (set; file: {each['file']['schedule']})" if each["edited"] else each["schedule"]
+        last = "" if each["last_run"] is None else f"{each['last_at'] or ''} {each['last_run']['state']}".strip()
+        upcoming = each["next"][0] if each["next"] else ""
+        table.add_row(each["url"], text, each["timezone"], each["missed"], each["state"], upcoming, last)
+    Console().print(table)
+
+
+@command.command("set")
+@click.argument("url")
+@click.option("--schedule", help="Another schedule; `file` for cron.yaml's again.")
+@click.option("--timezone", help="Another time zone; `file` for cron.yaml's again.")
+@click.option("--missed", help="What becomes of times that passed unseen: skip, one, all; `file` for openapi.yaml's.")
+@folder_option
+@json_option
+def set_schedule(
+    url: str, schedule: str | None, timezone: str | None, missed: str | None, folder: Path, as_json: bool
+) -> None:
+    """Set a schedule over cron.yaml's, until it is given back to the file."""
+    given = {"schedule": schedule, "timezone": timezone, "missed": missed}
+    changes = {name: None if value == _FILE else value for name, value in given.items() if value is not None}
+    if not changes:
+        raise click.UsageError("Give --schedule, --timezone or --missed.")
+    shown = client_of(folder).tell(_ENDPOINT, {"url": url, **changes}, method="PATCH")
+    tell(shown, f"{url}: {shown['schedule']} {shown['timezone']}, next {_next(shown)}", as_json=as_json)
+
+
+@command.command("pause")
+@click.argument("url")
+@folder_option
+@json_option
+def pause_schedule(url: str, folder: Path, as_json: bool) -> None:
+    """Fire a schedule no more, until it is resumed."""
+    tell(client_of(folder).tell(f"{_ENDPOINT}:pause", {"url": url}), f"{url}: paused", as_json=as_json)
+
+
+@command.command("resume")
+@click.argument("url")
+@folder_option
+@json_option
+def resume_schedule(url: str, folder: Path, as_json: bool) -> None:
+    """Fire a schedule again, from its next time on."""
+    shown = client_of(folder).tell(f"{_ENDPOINT}:resume", {"url": url})
+    tell(shown, f"{url}: resumed, next {_next(shown)}", as_json=as_json)
+
+
+@command.command("send")
+@click.argument("url")
+@folder_option
+@json_option
+def send_schedule(url: str, folder: Path, as_json: bool) -> None:
+    """Start a run of a schedule's job now, also while the schedule is paused."""
+    tell(client_of(folder).tell(f"{_ENDPOINT}:send", {"url": url}), f"{url}: sent", as_json=as_json)
+
+
+def _next(shown: dict[str, Any]) -> str:
+    return str(shown["next"][0]) if shown["next"] else "never"
 
 
 def _utc(instant: datetime) -> str:

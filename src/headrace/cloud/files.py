@@ -9,7 +9,7 @@ from headrace.cloud.names import queue_name
 from headrace.cloud.scheduler.messages import METHOD_NUMBERS, Job
 from headrace.cloud.scheduler.requests import complete_job
 from headrace.config import CronEntry, CronFile, JobRetry, QueueEntry, QueueFile
-from headrace.engine.model import AppEngineRouting, Queue, QueueState, RateLimits, RetryLimits
+from headrace.engine.model import AppEngineRouting, Queue, QueueState, RateLimits
 
 TASK_TTL = 315_360_000.0
 """Seconds that a task may live: ten years, as gcloud sets for the queues of a queue.yaml."""
@@ -28,17 +28,10 @@ def make_queues(file: QueueFile, project: str, location: str, name_memory: float
 
 def make_queue(entry: QueueEntry, name: str, name_memory: float) -> Queue:
     """One entry of a queue.yaml as the queue of this full name."""
-    retry = entry.retry
     return Queue(
         name=name,
         rate=RateLimits(entry.rate_per_second, entry.bucket_size, entry.max_concurrent_requests),
-        retry=RetryLimits(
-            retry.max_attempts,
-            retry.task_age_limit_seconds,
-            retry.min_backoff_seconds,
-            retry.max_backoff_seconds,
-            retry.max_doublings,
-        ),
+        retry=entry.retry.limits,
         state=QueueState.RUNNING,
         purged_at=None,
         name_memory=name_memory,

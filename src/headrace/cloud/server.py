@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from headrace.clock import Clock, MovableClock, SharedClock, SystemClock
 from headrace.cloud.control.api import MAX_PAGE, Control
 from headrace.cloud.control.declarations import Declarations, Declared
+from headrace.cloud.control.metrics import QueueMetrics
 from headrace.cloud.control.timelapse import Activity
 from headrace.cloud.descriptors import Message
 from headrace.cloud.files import make_cron_jobs, make_queues
@@ -152,7 +153,9 @@ class QueueServer:
             *(engine, self._clock, self._test_clock, self._activity, declarations),
             self._settings.file_name_memory,
         )
-        routes = [*public_routes(issuer), *control.routes(), *buffer_routes(tasks_api.buffer), *api_routes(services)]
+        metrics = QueueMetrics(engine, self._clock)
+        own = [*public_routes(issuer), *control.routes(), *metrics.routes()]
+        routes = [*own, *buffer_routes(tasks_api.buffer), *api_routes(services)]
         rest = RestServer(RestApplication(routes, access), listener)
         stack.push_async_callback(rest.stop)
         return Started(

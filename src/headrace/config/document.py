@@ -71,8 +71,13 @@ def read_document(path: Path) -> Document:
 
     Raises ConfigError when there is nothing to judge: no file, no text, no YAML, or nothing in it.
     """
-    document = Document(str(path))
-    root = _compose(_read_text(path), document.file)
+    return parse_document(_read_text(path), str(path))
+
+
+def parse_document(text: str, file: str) -> Document:
+    """The document that a text is; `file` names it in faults. Raises ConfigError as `read_document` does."""
+    document = Document(file)
+    root = _compose(text, file)
     if root is None:
         raise ConfigError([Fault(document.file, 1, 1, "the file is empty")])
     document.value = _Reader(document).read(root, ())

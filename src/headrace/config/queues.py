@@ -29,6 +29,7 @@ from headrace.config.values import (
     whole,
 )
 from headrace.errors import Fault, Level
+from headrace.retries import RetryLimits
 
 DEFAULT_BUCKET_SIZE: Final = 5
 DEFAULT_CONCURRENCY: Final = 1000
@@ -55,9 +56,15 @@ class RetryParameters:
     max_doublings: int = DEFAULT_MAX_DOUBLINGS
 
     @property
-    def max_attempts(self) -> int:
-        """As Cloud Tasks counts: the first try included; -1 is without limit."""
-        return -1 if self.task_retry_limit is None else self.task_retry_limit + 1
+    def limits(self) -> RetryLimits:
+        """As Cloud Tasks counts: attempts with the first try included, -1 is without limit."""
+        return RetryLimits(
+            max_attempts=-1 if self.task_retry_limit is None else self.task_retry_limit + 1,
+            max_duration=self.task_age_limit_seconds,
+            min_backoff=self.min_backoff_seconds,
+            max_backoff=self.max_backoff_seconds,
+            max_doublings=self.max_doublings,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,16 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
+from headrace.config.alerts import Route, load_routes
 from headrace.errors import ConfigError, Fault
 
 DEVELOPMENT = "development"
 PRODUCTION = "production"
 TEST = "test"
+CLOUDTASKS = "cloudtasks"
+INLINE = "inline"
+DRIVERS = (CLOUDTASKS, INLINE)
+"""What may carry tasks: Cloud Tasks, real or a queue server; the queue in the service's own process."""
 
 
 class Platform(Enum):
@@ -33,9 +38,13 @@ class Settings:
 
     `service_url` has no slash at its end. It is the base of every push and the audience of every token.
     `scheduler_service_account` is None only on App Engine, where the cron header is enough. `workers` and `threads`
-    are gunicorn's. `body_limit` is in bytes. `trusted_proxies` counts the proxies whose X-Forwarded headers are
-    believed. `overdue`, `split_lease` and `lease_margin` are in seconds: see `RunPolicy`. `test_clock` is the
-    file of a clock that tests move.
+    are gunicorn's. `body_limit` and `claim_above` are in bytes. `trusted_proxies` counts the proxies whose X-Forwarded
+    headers are believed. `overdue`, `split_lease` and `lease_margin` are in seconds: see `RunPolicy`; `overdue_grace`
+    too: see `Watchdog`, and `stalled_after`: see `DatabaseProgress`. `shed_cpu` and `shed_memory` are the load above
+    which handlers begin no batch, in percent; None is no limit. `test_clock` is the file of a clock that tests move.
+    `driver` carries the tasks whose handler names none. `release` names what was deployed; None where nothing tells.
+    `alert_routes` are where alerts are sent; `alert_repeat`, `alert_waiting` (seconds) and `alert_failure_share`
+    (percent): see `Thresholds`; `heartbeat_url` hears from the sweeps while all is well.
     """
 
     app: Path
@@ -50,6 +59,7 @@ class Settings:
     scheduler_service_account: str | None
     token_issuer: str
     admin_token: str | None = field(repr=False)
+    metrics_token: str | None = field(repr=False)
     tasks_emulator: str | None
     queue_server_token: str | None = field(repr=False)
     strict: bool
@@ -61,7 +71,19 @@ class Settings:
     overdue: float
     split_lease: float
     lease_margin: float
+    claim_above: int
+    overdue_grace: float
+    stalled_after: float
+    shed_cpu: float | None
+    shed_memory: float | None
     test_clock: Path | None
+    driver: str
+    release: str | None
+    alert_routes: tuple[Route, ...]
+    alert_repeat: float
+    alert_waiting: float
+    alert_failure_share: float
+    heartbeat_url: str | None = field(repr=False)
 
     @property
     def development(self) -> bool:
@@ -102,6 +124,7 @@ def load_settings(environment: Mapping[str, str], *, folder: Path | None = None)
         or (_development_account("scheduler") if env == DEVELOPMENT else None),
         token_issuer=values["token_issuer"].rstrip("/"),
         admin_token=values["admin_token"],
+        metrics_token=values["metrics_token"],
         tasks_emulator=values["tasks_emulator"],
         queue_server_token=values["queue_server_token"],
         strict=env in {DEVELOPMENT, TEST} if values["strict"] is None else values["strict"],
@@ -113,7 +136,19 @@ def load_settings(environment: Mapping[str, str], *, folder: Path | None = None)
         overdue=values["overdue"],
         split_lease=values["split_lease"],
         lease_margin=values["lease_margin"],
+        claim_above=values["claim_above"],
+        overdue_grace=values["overdue_grace"],
+        stalled_after=values["stalled_after"],
+        shed_cpu=values["shed_cpu"],
+        shed_memory=values["shed_memory"],
         test_clock=None if values["test_clock"] is None else Path(values["test_clock"]).resolve(),
+        driver=values["driver"],
+        release=values["release"] or given.get("K_REVISION") or given.get("GAE_VERSION"),
+        alert_routes=load_routes(given, app, need_secrets=env not in {DEVELOPMENT, TEST}),
+        alert_repeat=values["alert_repeat"],
+        alert_waiting=values["alert_waiting"],
+        alert_failure_share=values["alert_failure_share"],
+        heartbeat_url=values["heartbeat_url"],
     )
 
 
@@ -148,6 +183,7 @@ class _Variables(Schema):
         schemes={"http", "https"},
     )
     admin_token = fields.String(data_key="HEADRACE_ADMIN_TOKEN", load_default=None)
+    metrics_token = fields.String(data_key="HEADRACE_METRICS_TOKEN", load_default=None)
     tasks_emulator = fields.String(
         data_key="CLOUD_TASKS_EMULATOR_HOST",
         load_default=None,
@@ -168,7 +204,34 @@ class _Variables(Schema):
     split_lease = fields.Float(data_key="HEADRACE_SPLIT_LEASE", load_default=60.0, validate=validate.Range(1, 3_600))
     # At most the default, which the order of limits is built on (contract/limits.py): shorter keeps that order.
     lease_margin = fields.Float(data_key="HEADRACE_LEASE_MARGIN", load_default=15.0, validate=validate.Range(0.1, 15))
+    claim_above = fields.Integer(
+        data_key="HEADRACE_CLAIM_ABOVE", load_default=100_000, validate=validate.Range(100, 1_000_000)
+    )
+    overdue_grace = fields.Float(
+        data_key="HEADRACE_OVERDUE_GRACE", load_default=30.0, validate=validate.Range(0.1, 600)
+    )
+    stalled_after = fields.Float(
+        data_key="HEADRACE_STALLED_AFTER", load_default=60.0, validate=validate.Range(1, 86_400)
+    )
+    shed_cpu = fields.Float(data_key="HEADRACE_SHED_CPU", load_default=None, validate=validate.Range(1, 100))
+    shed_memory = fields.Float(data_key="HEADRACE_SHED_MEMORY", load_default=None, validate=validate.Range(1, 100))
     test_clock = fields.String(data_key="HEADRACE_TEST_CLOCK", load_default=None)
+    driver = fields.String(data_key="HEADRACE_DRIVER", load_default=CLOUDTASKS, validate=validate.OneOf(DRIVERS))
+    release = fields.String(data_key="HEADRACE_RELEASE", load_default=None)
+    # Read by config/alerts.py.
+    alert_routes = fields.String(data_key="HEADRACE_ALERT_ROUTES", load_default=None)
+    alert_repeat = fields.Float(
+        data_key="HEADRACE_ALERT_REPEAT", load_default=3_600.0, validate=validate.Range(0, 604_800)
+    )
+    alert_waiting = fields.Float(
+        data_key="HEADRACE_ALERT_WAITING", load_default=600.0, validate=validate.Range(10, 604_800)
+    )
+    alert_failure_share = fields.Float(
+        data_key="HEADRACE_ALERT_FAILURE_SHARE", load_default=50.0, validate=validate.Range(1, 100)
+    )
+    heartbeat_url = fields.Url(
+        data_key="HEADRACE_HEARTBEAT_URL", load_default=None, require_tld=False, schemes={"http", "https"}
+    )
 
 
 def _platform(given: Mapping[str, str]) -> Platform:

@@ -14,6 +14,7 @@ from headrace.errors import (
     Conflict,
     HeadraceError,
     LostLease,
+    Overloaded,
     RequestError,
     TooLarge,
     Unauthenticated,
@@ -35,7 +36,8 @@ def answer_error(error: Exception) -> Response:
     """
     unique_id = uuid.uuid4().hex
     status, code, message, parameters = _describe(error)
-    if status < 500:
+    # What the service turns away to shed load is no failure of its own.
+    if status < 500 or isinstance(error, Overloaded):
         _log.info("request refused", errorUniqueId=unique_id, status=status, errorCode=code, reason=message)
     else:
         _log.error("request failed", errorUniqueId=unique_id, status=status, errorCode=code, exc_info=error)
@@ -69,7 +71,7 @@ def _phrase(status: int) -> str:
 
 
 def _add_headers(error: Exception, response: Response) -> None:
-    if isinstance(error, Conflict):
+    if isinstance(error, Conflict | Overloaded):
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     elif isinstance(error, Unauthenticated):
         response.headers["WWW-Authenticate"] = "Bearer"

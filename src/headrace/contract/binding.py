@@ -57,6 +57,14 @@ def bind_function(path: str, first: str, parameters: Sequence[str]) -> Callable[
     return found
 
 
+def find_guard(path: str) -> Callable[[str | None], str | None]:
+    """The function at `path`, which takes a token.
+
+    Raises NotBound with the reason.
+    """
+    return bind_function(path, "token", ())
+
+
 def find_schema(path: str) -> Schema | Field[Any]:
     """The marshmallow schema, of a class or an instance, or the instance of a field at `path`.
 

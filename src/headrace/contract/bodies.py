@@ -27,8 +27,8 @@ class Bodies:
             each.operation_id: body for each in contract.operations if (body := _declared(contract, each)) is not None
         }
 
-    def read(self, operation: Operation, request: Request) -> Any:
-        """The decoded body; None where there is none, or the operation declares none.
+    def read(self, operation: Operation, request: Request, body: bytes | None = None) -> Any:
+        """The decoded body, or what is given for it; None where there is none, or the operation declares none.
 
         Raises BadRequest with the JSON pointer of what breaks the schema, WrongContentType, or werkzeug's
         RequestEntityTooLarge before a body over the limit is read.
@@ -36,7 +36,7 @@ class Bodies:
         declared = self._declared.get(operation.operation_id)
         if declared is None:
             return None
-        raw = request.get_data()
+        raw = request.get_data() if body is None else body
         if not raw:
             if declared.required:
                 raise BadRequest("The request has no body.")
@@ -44,14 +44,14 @@ class Bodies:
         if request.mimetype != JSON:
             raise WrongContentType(f"The body must be {JSON}.")
         try:
-            body = orjson.loads(raw)
+            value = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
             raise BadRequest("The body is not valid JSON.") from error
         if declared.schema is not None:
-            violation = self._schemas.violation(declared.schema, body)
+            violation = self._schemas.violation(declared.schema, value)
             if violation is not None:
                 raise BadRequest(f"{violation.pointer or '/'}: {violation.message}.", pointer=violation.pointer)
-        return body
+        return value
 
 
 def _declared(contract: Contract, operation: Operation) -> _Body | None:

@@ -1,7 +1,7 @@
 """Do openapi.yaml, the code, queue.yaml and cron.yaml fit together? One list, for start-up and `headrace check`."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -14,14 +14,16 @@ from headrace.config.settings import Settings
 from headrace.contract.agreement import disagreements
 from headrace.contract.binding import add_to_path
 from headrace.contract.document import Document, read_document
-from headrace.contract.operations import CRON_PREFIX, Contract, Operation
-from headrace.contract.options import suggestion
+from headrace.contract.includes import INCLUDE, include
+from headrace.contract.operations import Contract, Operation, QueueOptions
+from headrace.contract.options import OptionFaults, read_queue_options, suggestion
 from headrace.contract.reading import declared_operations, read_operations
 from headrace.contract.schemas import Schemas
 from headrace.contract.structure import structure_faults
 from headrace.errors import ConfigError, ContractError, Fault, Level
 
-# Without them a run could wait for ever for what a crash left undone.
+# Without the one or all of the others, a run could wait for ever for what a crash left undone.
+ALL_SWEEPS = "headrace.service.sweeps.sweep"
 REQUIRED_SWEEPS = tuple(f"headrace.service.sweeps.{name}" for name in ("relay", "reap", "reconcile", "resume"))
 
 _File = TypeVar("_File")
@@ -55,11 +57,19 @@ def load_contract(folder: Path, settings: Settings) -> Contract:
     return examination.contract
 
 
+def read_contract(folder: Path) -> Document:
+    """openapi.yaml of the application in `folder`, with what it takes from the package; not checked.
+
+    Raises ContractError when it cannot be read.
+    """
+    return include(read_document(folder / "openapi.yaml"))
+
+
 def examine(folder: Path, settings: Settings) -> Examination:
     """Read and compare everything that the application in `folder` declares."""
     add_to_path(folder)
     try:
-        document = read_document(folder / "openapi.yaml")
+        document = read_contract(folder)
     except ContractError as error:
         return Examination(None, error.faults)
     faults = structure_faults(document)
@@ -69,19 +79,24 @@ def examine(folder: Path, settings: Settings) -> Examination:
     faults.extend(reading.faults)
     faults.extend(_missing_sweeps(document))
     faults.extend(_payload_faults(document, reading.operations))
+    queues = None
     try:
         queues = _load(load_queue_file, folder / "queue.yaml", settings)
         faults.extend(_queue_faults(document, reading.operations, queues))
     except ConfigError as error:
         faults.extend(error.faults)
+    capped, cap_faults = _read_caps(document, queues)
+    faults.extend(cap_faults)
+    crons = None
     try:
-        faults.extend(_cron_faults(document, _load(load_cron_file, folder / "cron.yaml", settings)))
+        crons = _load(load_cron_file, folder / "cron.yaml", settings)
+        faults.extend(_cron_faults(document, crons))
     except ConfigError as error:
         faults.extend(error.faults)
     if any(fault.level is Level.ERROR for fault in faults):
         return Examination(None, tuple(faults))
-    names = frozenset(queue.name for queue in queues.queues) if queues is not None else frozenset()
-    contract = Contract(reading.operations, names, document.data, Schemas(document.data))
+    entries = crons.entries if crons is not None else ()
+    contract = Contract(reading.operations, capped, document.data, Schemas(document.data), entries)
     return Examination(contract, tuple(faults))
 
 
@@ -95,13 +110,14 @@ def _missing_sweeps(document: Document) -> Iterator[Fault]:
     if not any("x-job" in node or "x-task" in node for node in nodes):
         return
     declared = {node.get("operationId") for node in nodes}
+    if ALL_SWEEPS in declared:
+        return
     for sweep in REQUIRED_SWEEPS:
         if sweep not in declared:
-            name = sweep.rpartition(".")[2]
             yield document.fault(
                 ("paths",),
                 f"The sweep {sweep} is not declared, so a run could wait for ever after a crash. "
-                f"Add {CRON_PREFIX}headrace/{name} with this operationId.",
+                f"Write {INCLUDE}: [sweeps] at the root, which declares all of them.",
             )
 
 
@@ -126,6 +142,25 @@ def _queue_faults(document: Document, operations: Sequence[Operation], file: Que
     yield from file.warnings if file is not None else ()
 
 
+def _read_caps(document: Document, file: QueueFile | None) -> tuple[dict[str, QueueOptions], list[Fault]]:
+    """The queues of queue.yaml with what `x-queues` adds to them."""
+    queues = {queue.name: QueueOptions(queue.name, queue.retry.limits) for queue in (file.queues if file else ())}
+    faults: list[Fault] = []
+    caps = document.data.get("x-queues", {})
+    if not isinstance(caps, dict):
+        return queues, [document.fault(("x-queues",), "x-queues is a mapping of queues' names.")]
+    for name, value in caps.items():
+        if name not in queues:
+            message = f"{name} is not in queue.yaml.{suggestion(name, list(queues))}"
+            faults.append(document.fault(("x-queues", name), message))
+            continue
+        try:
+            queues[name] = replace(queues[name], **read_queue_options(value))
+        except OptionFaults as error:
+            faults += [document.fault(("x-queues", name, key), message) for key, message in error.faults]
+    return queues, faults
+
+
 def _cron_faults(document: Document, file: CronFile | None) -> Iterator[Fault]:
     entries = file.entries if file is not None else ()
     paths = {declared.path: declared for declared in declared_operations(document) if declared.method == "get"}
@@ -135,10 +170,14 @@ def _cron_faults(document: Document, file: CronFile | None) -> Iterator[Fault]:
         if path not in paths and file is not None:
             message = f"{path} is no GET operation of openapi.yaml.{suggestion(path, list(paths))}"
             yield Fault(str(file.path), entry.line, 1, message, Level.WARNING)
-    for declared in paths.values():
-        if declared.node.get("operationId") in REQUIRED_SWEEPS and declared.path not in called:
-            message = f"No entry of cron.yaml calls {declared.path}; see that some scheduler does."
-            yield document.fault(declared.place, message, Level.WARNING)
+    sweeps = {declared.node.get("operationId"): declared for declared in paths.values()}
+    called_sweeps = {name for name, declared in sweeps.items() if declared.path in called}
+    if ALL_SWEEPS in called_sweeps or called_sweeps.issuperset(REQUIRED_SWEEPS):
+        return
+    for name in (ALL_SWEEPS,) if ALL_SWEEPS in sweeps else REQUIRED_SWEEPS:
+        if name in sweeps and name not in called_sweeps:
+            message = f"No entry of cron.yaml calls {sweeps[name].path}; see that some scheduler does."
+            yield document.fault(sweeps[name].place, message, Level.WARNING)
 
 
 def _payload_faults(document: Document, operations: Sequence[Operation]) -> Iterator[Fault]:

@@ -1,6 +1,6 @@
 """openapi.yaml as data, with the line and column of everything in it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,21 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # JSON has no dates: what looks like one stays text. The other scalars are what YAML says they are.
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
+# Of the places of a path, and of a component.
+_LENGTHS = (2, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A YAML file: `data` is JSON-like, with text for every key; places say where each node begins."""
+    """A YAML file: `data` is JSON-like, with text for every key; places say where each node begins.
+
+    Parts of other files may stand in it: see `joined`.
+    """
 
     file: str
     data: dict[str, Any]
     _starts: Mapping[Place, tuple[int, int]] = field(repr=False)
+    _files: Mapping[Place, str] = field(default_factory=dict, repr=False)
 
     def start_of(self, place: Place) -> tuple[int, int]:
         """Line and column, from 1, of the key at `place`, or of the nearest thing above it that is there."""
@@ -32,7 +38,24 @@ class Document:
 
     def fault(self, place: Place, message: str, level: Level = Level.ERROR) -> Fault:
         """A fault at `place`."""
-        return Fault(self.file, *self.start_of(place), message, level)
+        return Fault(self._file_of(place), *self.start_of(place), message, level)
+
+    def joined(self, data: dict[str, Any], parts: Iterable[tuple["Document", Mapping[Place, Place]]]) -> "Document":
+        """This document with `data`, in which things of other documents stand: from each, where there and where here.
+
+        Such a thing is a path or a component: its place has two or three parts.
+        """
+        starts, files = dict(self._starts), dict(self._files)
+        for part, moves in parts:
+            files |= dict.fromkeys(moves.values(), part.file)
+            for place, start in part._starts.items():
+                for length in _LENGTHS:
+                    if place[:length] in moves:
+                        starts[*moves[place[:length]], *place[length:]] = start
+        return Document(self.file, data, starts, files)
+
+    def _file_of(self, place: Place) -> str:
+        return next((self._files[place[:n]] for n in _LENGTHS if place[:n] in self._files), self.file)
 
 
 def read_document(path: Path) -> Document:

@@ -12,6 +12,8 @@ from headrace.errors import Forbidden, Unauthenticated
 
 CRON_HEADER = "X-Appengine-Cron"
 QUEUE_HEADER = "X-CloudTasks-QueueName"
+CALLER = "headrace.caller"
+"""Where the WSGI environment of an admitted request has its caller's name, if an x-guard gave one."""
 
 
 class Guards:
@@ -24,6 +26,7 @@ class Guards:
             Guard.CRON: self._admit_cron,
             Guard.TASK_QUEUE: self._admit_task_queue,
             Guard.ADMIN: self._admit_admin,
+            Guard.CALLER: self._admit_caller,
             Guard.PUBLIC: self._admit_everybody,
         }
 
@@ -33,6 +36,21 @@ class Guards:
         Raises Unauthenticated for a token that is missing or does not verify, Forbidden for all else.
         """
         self._checks[operation.guard](operation, request)
+
+    def admit_metrics(self, request: Request) -> None:
+        """Return when the request may read the metrics: with their token or the admin's, in development from loopback.
+
+        Raises Unauthenticated.
+        """
+        token = _bearer(request)
+        wanted = (self._settings.metrics_token, self._settings.admin_token)
+        if token is not None and any(hmac.compare_digest(token.encode(), each.encode()) for each in wanted if each):
+            return
+        if token is None and self._settings.development and self._is_loopback(request):
+            return
+        raise Unauthenticated(
+            "The metrics want a token.", hint="Set HEADRACE_METRICS_TOKEN, and send Authorization: Bearer <token>."
+        )
 
     def _admit_cron(self, _operation: Operation, request: Request) -> None:
         # App Engine strips the header from requests that come from outside, so there it is proof enough.
@@ -81,6 +99,12 @@ class Guards:
         token = _bearer(request)
         if token is None or not hmac.compare_digest(token.encode(), wanted.encode()):
             raise Unauthenticated("The admin API wants its token.", hint="Send Authorization: Bearer <token>.")
+
+    def _admit_caller(self, operation: Operation, request: Request) -> None:
+        name = operation.caller_of(_bearer(request)) if operation.caller_of is not None else None
+        if name is None:
+            raise Unauthenticated("This needs a token of yours.", hint="Send Authorization: Bearer <token>.")
+        request.environ[CALLER] = name
 
     def _admit_everybody(self, _operation: Operation, _request: Request) -> None:
         return

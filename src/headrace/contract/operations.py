@@ -8,10 +8,12 @@ from typing import Any
 from marshmallow import Schema
 from marshmallow.fields import Field
 
+from headrace.config.crons import CronEntry
 from headrace.contract.limits import dispatch_deadline_of
 from headrace.contract.references import Place
-from headrace.contract.schemas import Schemas
+from headrace.contract.schemas import Schemas, Violation
 from headrace.errors import PushRefused
+from headrace.retries import RetryLimits
 
 CRON_PREFIX = "/v1/cron/"
 TASK_PREFIX = "/v1/cloudTask/"
@@ -34,21 +36,64 @@ class Guard(Enum):
     CRON = "cronCaller"
     TASK_QUEUE = "taskQueue"
     ADMIN = "adminToken"
+    # A scheme of the application's own, under any name: its x-guard says who calls.
+    CALLER = "x-guard"
     PUBLIC = "public"
 
 
+CallerOf = Callable[[str | None], str | None]
+"""From the bearer token of a request (None: it has none) to the caller's name; None lets nobody in."""
+
+
 class Overlap(StrEnum):
-    """What a job does when its last run is still under way."""
+    """What a job does when a run of the same scope is still under way.
+
+    skip: the new one is recorded and not started. queue: it waits. replace: the old one is cancelled. allow: both run.
+    """
 
     SKIP = "skip"
+    QUEUE = "queue"
+    REPLACE = "replace"
     ALLOW = "allow"
+
+
+class Missed(StrEnum):
+    """What becomes of firings whose time passed unseen: none, one for all of them, or each."""
+
+    SKIP = "skip"
+    ONE = "one"
+    ALL = "all"
+
+
+class OnTimeout(StrEnum):
+    """What an attempt that passed its time limit is: to be tried again, or the last."""
+
+    RETRY = "retry"
+    FAIL = "fail"
+
+
+class WhenFull(StrEnum):
+    """What a queue at its cap does with one more task: keeps it back, or refuses it."""
+
+    PARK = "park"
+    REFUSE = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """`x-job`. `time_limit`: seconds that one request splits before the run goes on as a task."""
+    """`x-job`. Times are in seconds.
+
+    `time_limit`: how long one request splits before the run goes on as a task. `overlap_limit`: so many runs side by
+    side, with `allow`. `overlap_key`: parameters; runs whose values of them differ do not meet. `late_after`: how
+    long after its time a firing may begin before its schedule counts as late. `on_start`: one run for each release.
+    """
 
     overlap: Overlap = Overlap.SKIP
+    overlap_limit: int | None = None
+    overlap_key: tuple[str, ...] = ()
+    missed: Missed = Missed.ONE
+    late_after: float = 300.0
+    on_start: bool = False
     time_limit: float = 50.0
 
 
@@ -57,13 +102,21 @@ class TaskOptions:
     """`x-task`. `batch_size` is in items, `time_limit` in seconds.
 
     `schema` is the Python path of what describes the payload, or one item of it, for code: see `Operation.schema`.
+    `permanent` are classes of errors that no retry mends. `fallback` is the Python path of what is called, once, for
+    a batch that is dead. `ordered_by` names a property of the payload: batches with one value of it run one at a
+    time. `driver` names what carries the tasks, "" the service's own.
     """
 
     queue: str
     batch_size: int = 1
     idempotent: bool = True
-    time_limit: float = 300.0
+    time_limit: float = 600.0
     schema: str | None = None
+    permanent: tuple[type[Exception], ...] = ()
+    fallback: str | None = None
+    on_timeout: OnTimeout = OnTimeout.RETRY
+    ordered_by: str | None = None
+    driver: str = ""
 
     @property
     def dispatch_deadline(self) -> float:
@@ -72,12 +125,23 @@ class TaskOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueOptions:
+    """A queue of queue.yaml, as the service needs to know it. `max_pending` caps what is outstanding on it."""
+
+    name: str
+    retry: RetryLimits
+    max_pending: int | None = None
+    when_full: WhenFull = WhenFull.PARK
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One path and method of openapi.yaml, bound to its function. `line` is the operation's line in the file.
 
     `parameters` names the path and query parameters that the function gets. `payload` points to the JSON schema
     of the body; None where there is no body, or no schema of it. `schema` describes the same for code: a marshmallow
-    schema for objects, a field for scalars; where the payload is an array, it describes one item.
+    schema for objects, a field for scalars; where the payload is an array, it describes one item. `caller_of` is
+    the application's own guard, where `guard` is CALLER.
     """
 
     path: str
@@ -92,6 +156,8 @@ class Operation:
     parameters: tuple[str, ...] = ()
     payload: Place | None = None
     schema: Schema | Field[Any] | None = None
+    fallback: Callable[..., Any] | None = None
+    caller_of: CallerOf | None = None
 
     def items_of(self, payload: Any) -> list[Any]:
         """The elements of an array, or the payload alone: objects as the schema makes them, scalars as they are.
@@ -107,12 +173,13 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """All operations, the names of the declared queues, and the document they were read from."""
+    """All operations, the declared queues by name, the document they were read from, and the entries of cron.yaml."""
 
     operations: tuple[Operation, ...]
-    queues: frozenset[str]
+    queues: Mapping[str, QueueOptions]
     document: Mapping[str, Any] = field(repr=False)
     schemas: Schemas = field(repr=False)
+    crons: tuple[CronEntry, ...] = ()
     by_id: Mapping[str, Operation] = field(init=False, repr=False)
     _by_function: Mapping[Callable[..., Any], Operation] = field(init=False, repr=False)
 
@@ -128,10 +195,22 @@ class Contract:
         """
         operation = self._by_function.get(function)
         if operation is None or operation.kind is not Kind.HANDLER:
-            name = f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', function)}"
             raise PushRefused(
-                f"{name} is not a handler of the contract.",
+                f"{_name_of(function)} is not a handler of the contract.",
                 hint=f"Declare it in openapi.yaml as the operationId of a path under {TASK_PREFIX}.",
+            )
+        return operation
+
+    def job_of(self, function: Callable[..., Any]) -> Operation:
+        """The job operation that `function` is bound to.
+
+        Raises PushRefused when it is bound to none.
+        """
+        operation = self._by_function.get(function)
+        if operation is None or operation.job is None:
+            raise PushRefused(
+                f"{_name_of(function)} is not a job of the contract.",
+                hint=f"Declare it in openapi.yaml as the operationId of a path under {CRON_PREFIX}, with x-job.",
             )
         return operation
 
@@ -140,12 +219,18 @@ class Contract:
 
         Raises PushRefused with the JSON pointer of what does not fit.
         """
-        if operation.payload is None:
-            return
-        violation = self.schemas.violation(operation.payload, payload)
+        violation = self.violation(operation, payload)
         if violation is not None:
             raise PushRefused(
                 f"The payload breaks the schema of {operation.operation_id} at {violation.pointer or '/'}: "
                 f"{violation.message}.",
                 hint="Nothing was written. openapi.yaml has the schema.",
             )
+
+    def violation(self, operation: Operation, payload: Any) -> Violation | None:
+        """What in `payload`, a JSON value, breaks the operation's schema; None when all is well."""
+        return None if operation.payload is None else self.schemas.violation(operation.payload, payload)
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', function)}"

@@ -3,19 +3,20 @@
 Reading collects faults instead of stopping at the first, so that one start tells everything that is wrong.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import Schema
 from marshmallow.fields import Field
 
-from headrace.contract.binding import NotBound, bind_function, find_schema
+from headrace.contract.binding import NotBound, bind_function, find_guard, find_schema
 from headrace.contract.document import Document
 from headrace.contract.operations import (
     CRON_PREFIX,
     JSON,
     TASK_PREFIX,
+    CallerOf,
     Guard,
     JobOptions,
     Kind,
@@ -103,11 +104,14 @@ class _Operation:
     def read(self) -> Operation | None:
         self._check_method()
         guard = self._guard()
+        caller_of = self._caller_of()
         job = self._job()
         task = self._task()
         parameters = self._parameters()
         payload = self._payload()
         schema = self._schema(task, payload)
+        fallback = self._fallback(task)
+        self._check_overlap(job, parameters)
         operation_id = self._node.get("operationId")
         if operation_id is None:
             self._fault((), "There is no operationId: the Python path of this operation's function.")
@@ -132,6 +136,8 @@ class _Operation:
             parameters=parameters,
             payload=payload,
             schema=schema,
+            caller_of=caller_of,
+            fallback=fallback,
         )
 
     def _fault(self, below: Place, message: str) -> None:
@@ -165,8 +171,36 @@ class _Operation:
             return Guard.PUBLIC
         if security == [{Guard.ADMIN.value: []}]:
             return Guard.ADMIN
-        self._fault(("security",), f"A request is guarded by [{{{Guard.ADMIN.value}: []}}], or open with [].")
+        if self._own_scheme() is not None:
+            return Guard.CALLER
+        self._fault(
+            ("security",),
+            f"A request is guarded by [{{{Guard.ADMIN.value}: []}}] or a bearer scheme with x-guard, or open with [].",
+        )
         return None
+
+    def _own_scheme(self) -> Place | None:
+        """Where the one scheme of this operation is declared, if it is the application's own."""
+        security = self._node.get("security", self._document.data.get("security")) or []
+        names = [name for each in security for name in each]
+        schemes = self._document.data.get("components", {}).get("securitySchemes", {})
+        if len(security) != 1 or len(names) != 1 or "x-guard" not in schemes.get(names[0], {}):
+            return None
+        return ("components", "securitySchemes", names[0])
+
+    def _caller_of(self) -> CallerOf | None:
+        place = self._own_scheme()
+        if place is None:
+            return None
+        _, scheme = follow(self._document.data, place)
+        if (scheme.get("type"), str(scheme.get("scheme")).lower()) != ("http", "bearer"):
+            self.faults.append(self._document.fault(place, "x-guard stands on a scheme of type http, scheme bearer."))
+            return None
+        try:
+            return find_guard(str(scheme["x-guard"]))
+        except NotBound as error:
+            self.faults.append(self._document.fault((*place, "x-guard"), f"x-guard: {error}"))
+            return None
 
     def _job(self) -> JobOptions | None:
         if "x-job" not in self._node:
@@ -219,6 +253,20 @@ class _Operation:
             self._fault(("requestBody",), f"Bodies are {JSON}, and nothing else.")
             return None
         return (*place, JSON, "schema") if "schema" in content[JSON] else None
+
+    def _check_overlap(self, job: JobOptions | None, parameters: tuple[str, ...]) -> None:
+        for name in job.overlap_key if job is not None else ():
+            if name not in parameters:
+                self._fault(("x-job", "overlap-key"), f"{name} is no parameter of this job.")
+
+    def _fallback(self, task: TaskOptions | None) -> Callable[..., Any] | None:
+        if task is None or task.fallback is None:
+            return None
+        try:
+            return bind_function(task.fallback, "batch", ())
+        except NotBound as error:
+            self._fault(("x-task", "fallback"), str(error))
+            return None
 
     def _schema(self, task: TaskOptions | None, payload: Place | None) -> Schema | Field[Any] | None:
         if task is None or task.schema is None:

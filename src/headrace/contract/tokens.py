@@ -105,12 +105,17 @@ class _Claims:
 
 
 class TokenVerifier:
-    """Says whether a token is one that `issuer` gave to an account for an audience. Thread-safe."""
+    """Says whether a token is one that `issuer` gave to an account for an audience. Thread-safe.
 
-    def __init__(self, issuer: str, clock: Clock, fetch: Fetch = fetch_json) -> None:
+    `others` are more issuers that are believed, each with what fetches its keys.
+    """
+
+    def __init__(
+        self, issuer: str, clock: Clock, fetch: Fetch = fetch_json, others: Mapping[str, Fetch] | None = None
+    ) -> None:
         self._issuer = issuer
         self._clock = clock
-        self._keys = Keys(issuer, clock, fetch)
+        self._keys = {name: Keys(name, clock, get) for name, get in {**(others or {}), issuer: fetch}.items()}
         self._lock = threading.Lock()
         self._verified: OrderedDict[str, _Claims] = OrderedDict()
 
@@ -136,7 +141,8 @@ class TokenVerifier:
     def _decode(self, token: str) -> _Claims:
         try:
             header = jwt.get_unverified_header(token)
-            key = self._keys.find(str(header.get("kid", ""))) if header.get("alg") == "RS256" else None
+            issuer = self._issuer_of(token)
+            key = self._keys[issuer].find(str(header.get("kid", ""))) if header.get("alg") == "RS256" else None
         except jwt.PyJWTError as error:
             raise _refused("it is not a JSON Web Token") from error
         except KeysUnavailable as error:
@@ -144,14 +150,14 @@ class TokenVerifier:
         if header.get("alg") != "RS256":
             raise _refused("it is not signed with RS256")
         if key is None:
-            raise _refused(f"{self._issuer} has no key of its key id")
+            raise _refused(f"{issuer} has no key of its key id")
         try:
             # Times and audience are compared by `verify`: by the clock that was passed in, on every call.
             claims = jwt.decode(
                 token,
                 key,
                 algorithms=["RS256"],
-                issuer=self._issuer,
+                issuer=issuer,
                 options={
                     "require": ["exp", "iss", "aud"],
                     "verify_exp": False,
@@ -163,10 +169,15 @@ class TokenVerifier:
         except jwt.InvalidSignatureError as error:
             raise _refused("its signature is not the issuer's") from error
         except jwt.InvalidIssuerError as error:
-            raise _refused(f"its issuer is not {self._issuer}") from error
+            raise _refused(f"its issuer is not {issuer}") from error
         except jwt.PyJWTError as error:
             raise _refused("its claims are incomplete") from error
         return _read_claims(claims)
+
+    def _issuer_of(self, token: str) -> str:
+        """The issuer whose keys are to verify the token: the one it names, where that is believed at all."""
+        named = jwt.decode(token, options={"verify_signature": False}).get("iss")
+        return named if isinstance(named, str) and named in self._keys else self._issuer
 
     def _remember(self, token: str, claims: _Claims) -> None:
         with self._lock:

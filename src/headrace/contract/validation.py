@@ -79,8 +79,8 @@ class Validation:
         self._bodies = Bodies(contract)
         self._with_parameters = {each.operation_id for each in contract.operations if _has_parameters(contract, each)}
 
-    def read(self, operation: Operation, request: Request) -> Reading:
-        """What a request says, once it is known to keep the contract.
+    def read(self, operation: Operation, request: Request, body: bytes | None = None) -> Reading:
+        """What a request says, once it is known to keep the contract; `body` stands for its own, where given.
 
         Raises BadRequest with the JSON pointer of what breaks the schema, WrongContentType, or werkzeug's
         RequestEntityTooLarge before a body over the limit is read.
@@ -91,7 +91,14 @@ class Validation:
             for error in result.errors:
                 raise _refusal(error) from error
             parameters = {**result.parameters.query, **result.parameters.path}
-        return Reading(parameters, self._bodies.read(operation, request))
+        return Reading(parameters, self._bodies.read(operation, request, body))
+
+    def read_url(self, operation: Operation, url: str) -> dict[str, Any]:
+        """The parameters of a GET of `url`, path and query, which is one of the operation's.
+
+        Raises BadRequest as `read` does.
+        """
+        return self.read(operation, Request.from_values(url)).parameters
 
     def check_response(self, operation: Operation, request: Request, response: Response) -> None:
         """See that a response is one that the contract declares.

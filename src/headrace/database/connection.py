@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import Pool, StaticPool
 
+from headrace.database.facts import Fact, Observer, collect
 from headrace.database.writers import WriterLock
 from headrace.errors import StartError
 
@@ -44,9 +45,13 @@ class _Change:
 
 
 class Database:
-    """One application database. Threads share it; each use takes a connection of its pool."""
+    """One application database. Threads share it; each use takes a connection of its pool.
+
+    `observer` is told what its transactions made true, see `facts`.
+    """
 
     def __init__(self, url: str, *, connections: int = 20) -> None:
+        self.observer: Observer | None = None
         self.engine = _create_engine(url, connections)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self._writer = WriterLock(_lock_file(self.engine))
@@ -56,11 +61,13 @@ class Database:
         self._waiting: deque[_Change] = deque()
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection for reading: one snapshot on SQLite, READ COMMITTED on PostgreSQL."""
+    def read(self, *, snapshot: bool = False) -> Iterator[Connection]:
+        """A connection for reading: one snapshot on SQLite; READ COMMITTED on PostgreSQL, or a `snapshot` there too."""
         with self.engine.connect() as connection, connection.begin():
             if self.is_sqlite:
                 _begin(connection, "BEGIN")
+            elif snapshot:
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             yield connection
 
     @contextmanager
@@ -73,13 +80,14 @@ class Database:
         Raises:
             RuntimeError: this thread is in a write already, and would wait for itself.
         """
-        if getattr(self._thread, "writes", False):
-            raise RuntimeError("A transaction inside a transaction would wait for itself: use the one that is open.")
+        self._refuse_inside_a_write()
         self._thread.writes = True
-        calls: list[Callable[[], object]] = []
+        calls: dict[Callable[..., object], list[Any]] = {}
+        facts: list[Fact] = []
         try:
             with self._writer if self.is_sqlite else nullcontext(), self._writing.connect() as connection:
                 connection.info[_AFTER_COMMIT] = calls
+                facts = self._collect(connection)
                 try:
                     with connection.begin():
                         self._begin_write(connection, durable)
@@ -89,15 +97,20 @@ class Database:
         finally:
             self._thread.writes = False
             self._commit_waiting()
-        for call in calls:
-            call()
+        self._tell(facts)
+        for call, given in calls.items():
+            call(*given)
 
     def write_together(self, change: Callable[[Connection], T], *, durable: bool = True) -> T:
         """What `change` returns, once a transaction with it has committed.
 
         On SQLite, changes that wait at the same moment share one transaction, and so one wait for the disk. A change
         that raises takes back itself alone.
+
+        Raises:
+            RuntimeError: this thread is in a write already, and would wait for itself.
         """
+        self._refuse_inside_a_write()
         if not self.is_sqlite:
             with self.write(durable=durable) as connection:
                 return change(connection)
@@ -110,14 +123,15 @@ class Database:
         result: T = mine.result
         return result
 
-    def after_commit(self, connection: Connection, call: Callable[[], object]) -> None:
+    def after_commit(self, connection: Connection, call: Callable[..., object], *given: Any) -> None:
         """Have `call` called once the transaction of `write` that `connection` is in has committed.
 
-        On a connection that is not of `write`, nothing is called: sweeps do later what it would have done.
+        It is called once, with all that was given for it in this transaction. On a connection that is not of `write`,
+        nothing is called: sweeps do later what it would have done.
         """
-        calls: list[Callable[[], object]] | None = connection.info.get(_AFTER_COMMIT)
+        calls: dict[Callable[..., object], list[Any]] | None = connection.info.get(_AFTER_COMMIT)
         if calls is not None:
-            calls.append(call)
+            calls.setdefault(call, []).extend(given)
 
     def close(self) -> None:
         """Close the pool's connections."""
@@ -125,6 +139,10 @@ class Database:
             self._writing.dispose()
         self.engine.dispose()
         self._writer.close()
+
+    def _refuse_inside_a_write(self) -> None:
+        if getattr(self._thread, "writes", False):
+            raise RuntimeError("A transaction inside a transaction would wait for itself: use the one that is open.")
 
     def _commit_waiting(self) -> None:
         """Commit all changes that wait, unless a writer is at work: it calls this again when it has finished."""
@@ -136,23 +154,34 @@ class Database:
 
     def _commit_together(self, changes: list["_Change"]) -> None:
         """Commit changes in one transaction; where that cannot be, each in its own, with the error that is its own."""
+        facts: list[Fact] = []
         try:
-            self._commit(changes)
+            facts = self._commit(changes)
         except Exception:  # noqa: BLE001 - made again one by one
             for change in changes:
                 try:
-                    self._commit([change])
+                    facts += self._commit([change])
                 except Exception as error:  # noqa: BLE001 - raised again where the change came from
                     change.error = error
+        self._tell(facts)
         for change in changes:
             change.ended.release()
 
-    def _commit(self, changes: list["_Change"]) -> None:
+    def _commit(self, changes: list["_Change"]) -> list[Fact]:
         with self._writing.connect() as connection, connection.begin():
             self._begin_write(connection, durable=any(change.durable for change in changes))
+            facts = self._collect(connection)
             results = [change.make(connection) for change in changes]
         for change, result in zip(changes, results, strict=True):
             change.result = result
+        return facts
+
+    def _collect(self, connection: Connection) -> list[Fact]:
+        return [] if self.observer is None else collect(connection)
+
+    def _tell(self, facts: list[Fact]) -> None:
+        if facts and self.observer is not None:
+            self.observer(facts)
 
     def _begin_write(self, connection: Connection, durable: bool) -> None:
         if self.is_sqlite:

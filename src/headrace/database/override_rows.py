@@ -1,10 +1,11 @@
-"""Queries of overrides: what an operator set over the files, and the record of who did. Times: epoch milliseconds."""
+"""Queries of overrides: what an operator set over the files. Times: epoch milliseconds."""
 
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from headrace.database.tables import audit, overrides
+from headrace.database.audit_rows import record
+from headrace.database.tables import overrides
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,3 @@ def set_override(connection: Connection, key: str, value: str | None, *, now: in
         old=old.value if old else None,
         new=value,
     )
-
-
-def record(
-    connection: Connection, *, at: int, actor: str, action: str, object: str, old: str | None, new: str | None
-) -> None:
-    """Write one row of the audit."""
-    row = {"at": at, "actor": actor, "action": action, "object": object, "old": old, "new": new}
-    connection.execute(insert(audit).values(row))

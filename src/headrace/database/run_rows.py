@@ -1,61 +1,44 @@
-"""Queries of runs and steps. Times are epoch milliseconds; every change is guarded and says whether it took."""
+"""Queries of runs. Times are epoch milliseconds; every change is guarded and says whether it took."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, insert, not_, select, update
+from sqlalchemy import Connection, insert, not_, select, update
 from sqlalchemy.engine import Row
 
-from headrace.database.prepared import Prepared
-from headrace.database.states import BatchState, RunState
-from headrace.database.tables import batches, runs, steps
-
-LIVE = (BatchState.PENDING, BatchState.PUSHED, BatchState.RUNNING)
-RUN_END = (RunState.COMPLETED, RunState.FAILED, RunState.SKIPPED)
+from headrace.database.facts import Fired, RunEnded, note
+from headrace.database.states import RUN_END, RunState
+from headrace.database.tables import runs
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as it stands; `lease_until` and `fence` are the splitter's."""
+    """A run as it stands; `lease_until` and `fence` are the splitter's.
+
+    `parameters` is JSON text. `sealed`: its job's function has returned, with no step that waits.
+    """
 
     id: str
     job: str
     parameters: str
     state: RunState
     reason: str
+    overlap_key: str | None
+    overlap_scope: str | None
+    sealed: bool
     lease_until: int | None
     fence: int
+    failures: int
+    parent_run_id: str | None
+    parent_batch: int | None
+    owner: str | None
+    schedule: str | None
+    scheduled_at: int | None
     created_at: int
     ended_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class StepRow:
-    """A step with its counters; `cursor` is JSON text, None before the first batch."""
-
-    id: int
-    run_id: str
-    number: int
-    handler: str
-    cursor: str | None
-    sealed: bool
-    item_count: int
-    batches: int
-    done: int
-    dead: int
-    cancelled: int
-    items_done: int
-    attempts: int
-    ended_at: int | None
-
-    @property
-    def terminal(self) -> int:
-        """Batches that will not change any more."""
-        return self.done + self.dead + self.cancelled
-
-
 _RUN_COLUMNS = [runs.c[name] for name in RunRow.__dataclass_fields__]
-_STEP_COLUMNS = [steps.c[name] for name in StepRow.__dataclass_fields__]
 
 
 def _run(row: Row[Any] | None) -> RunRow | None:
@@ -64,10 +47,6 @@ def _run(row: Row[Any] | None) -> RunRow | None:
     values = dict(row._mapping)
     values["state"] = RunState(values["state"])
     return RunRow(**values)
-
-
-def _step(row: Row[Any] | None) -> StepRow | None:
-    return None if row is None else StepRow(**row._mapping)
 
 
 def find_run(connection: Connection, run_id: str) -> RunRow | None:
@@ -96,6 +75,17 @@ def list_runs(connection: Connection, *, limit: int, job: str | None, state: str
     return [run for row in connection.execute(statement) if (run := _run(row))]
 
 
+def children_of(connection: Connection, run_id: str, *, limit: int) -> list[RunRow]:
+    """The newest of the runs that this one's handlers pushed, at most `limit`."""
+    statement = (
+        select(*_RUN_COLUMNS)
+        .where(runs.c.parent_run_id == run_id)
+        .order_by(runs.c.created_at.desc(), runs.c.id)
+        .limit(limit)
+    )
+    return [run for row in connection.execute(statement) if (run := _run(row))]
+
+
 def insert_run(
     connection: Connection,
     *,
@@ -105,11 +95,19 @@ def insert_run(
     state: RunState,
     now: int,
     reason: str = "",
+    sealed: bool = False,
     firing_key: str | None = None,
     overlap_key: str | None = None,
+    overlap_scope: str | None = None,
     lease_until: int | None = None,
+    parent: tuple[str, int] | None = None,
+    owner: str | None = None,
+    schedule: str | None = None,
+    scheduled_at: int | None = None,
+    trace: str | None = None,
 ) -> None:
-    """Write a new run. A run that is inserted in an end state ended now."""
+    """Write a new run. A run that is inserted in an end state ended now. `parent` is a run and a batch's number."""
+    parent_run_id, parent_batch = parent or (None, None)
     connection.execute(
         insert(runs).values(
             id=run_id,
@@ -117,14 +115,26 @@ def insert_run(
             parameters=parameters,
             state=state,
             reason=reason,
+            sealed=sealed,
             firing_key=firing_key,
             overlap_key=overlap_key,
+            overlap_scope=overlap_scope,
             lease_until=lease_until,
             fence=1,
+            parent_run_id=parent_run_id,
+            parent_batch=parent_batch,
+            owner=owner,
+            schedule=schedule,
+            scheduled_at=scheduled_at,
+            trace=trace,
             created_at=now,
             ended_at=now if state in RUN_END else None,
         )
     )
+    if firing_key is not None:
+        note(connection, Fired(job))
+    if state in RUN_END:
+        note(connection, RunEnded(job, state))
 
 
 def lease_split(connection: Connection, run_id: str, *, now: int, until: int) -> int | None:
@@ -159,150 +169,96 @@ def abandoned_splits(connection: Connection, *, now: int, limit: int) -> list[st
     return list(connection.execute(statement).scalars())
 
 
-def seal_run(connection: Connection, run_id: str, *, fence: int, reason: str = "") -> bool:
-    """The splitter has no more to say. False when another splitter holds the run now."""
+def leave_split(connection: Connection, run_id: str, *, fence: int, sealed: bool, reason: str = "") -> bool:
+    """The splitter lets go: it has no more to say, or waits for a step. False when another one holds the run now."""
     statement = (
         update(runs)
         .where(runs.c.id == run_id, runs.c.fence == fence, runs.c.state == RunState.SPLITTING)
-        .values(state=RunState.RUNNING, lease_until=None, reason=reason)
+        .values(state=RunState.RUNNING, sealed=sealed, lease_until=None, reason=reason, failures=0)
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def stumble_split(connection: Connection, run_id: str, *, fence: int, until: int) -> bool:
+    """The splitter was let down: the next one may take over at `until`. False when another one has the run now."""
+    statement = (
+        update(runs)
+        .where(runs.c.id == run_id, runs.c.fence == fence, runs.c.state == RunState.SPLITTING)
+        .values(lease_until=until, failures=runs.c.failures + 1)
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def lock_run(connection: Connection, run_id: str) -> RunRow:
+    """The run, and nobody else changes it until the transaction ends."""
+    statement = update(runs).where(runs.c.id == run_id).values(fence=runs.c.fence).returning(*_RUN_COLUMNS)
+    run = _run(connection.execute(statement).one())
+    assert run is not None
+    return run
+
+
+def wake_run(connection: Connection, run_id: str, *, now: int) -> bool:
+    """Ask for a splitter: a step has ended that another one waits for. False when there is one, or no use for it."""
+    statement = (
+        update(runs)
+        .where(runs.c.id == run_id, runs.c.state == RunState.RUNNING, not_(runs.c.sealed))
+        .values(state=RunState.SPLITTING, lease_until=now)
     )
     return connection.execute(statement).rowcount == 1
 
 
 def end_run(connection: Connection, run_id: str, *, state: RunState, now: int) -> bool:
-    """End a sealed run and free its overlap key; False when it had ended before."""
+    """End a run and free its overlap key; False when it had ended before."""
     statement = (
         update(runs)
-        .where(runs.c.id == run_id, runs.c.state == RunState.RUNNING)
+        .where(runs.c.id == run_id, runs.c.state.in_((RunState.RUNNING, RunState.CANCELLING)))
         .values(state=state, ended_at=now, overlap_key=None)
+        .returning(runs.c.job)
+    )
+    job = connection.execute(statement).scalar_one_or_none()
+    if job is not None:
+        note(connection, RunEnded(job, state))
+    return job is not None
+
+
+def state_of(connection: Connection, run_id: str) -> RunState | None:
+    """The state of a run, or None."""
+    state = connection.execute(select(runs.c.state).where(runs.c.id == run_id)).scalar_one_or_none()
+    return None if state is None else RunState(state)
+
+
+def cancel_run(connection: Connection, run_id: str, *, reason: str) -> bool:
+    """Begin to cancel a run: no splitter, no step begins any more. False when it has ended, or is cancelled already."""
+    statement = (
+        update(runs)
+        .where(runs.c.id == run_id, runs.c.state.in_((RunState.QUEUED, RunState.SPLITTING, RunState.RUNNING)))
+        .values(state=RunState.CANCELLING, sealed=True, lease_until=None, fence=runs.c.fence + 1, reason=reason)
     )
     return connection.execute(statement).rowcount == 1
 
 
-def find_step(connection: Connection, run_id: str, number: int) -> StepRow | None:
-    """Step `number` (from 1) of a run, or None."""
-    statement = select(*_STEP_COLUMNS).where(steps.c.run_id == run_id, steps.c.number == number)
-    return _step(connection.execute(statement).one_or_none())
+def reopen_run(connection: Connection, run_id: str, *, waits: bool) -> None:
+    """Make a run live again of which something is tried once more; `waits`: steps of it want its splitter again."""
+    values: dict[str, Any] = {"state": RunState.RUNNING, "ended_at": None}
+    if waits:
+        values["sealed"] = False
+    reopened = (RunState.COMPLETED, RunState.FAILED, RunState.RUNNING)
+    connection.execute(update(runs).where(runs.c.id == run_id, runs.c.state.in_(reopened)).values(values))
 
 
-def list_steps(connection: Connection, run_id: str) -> list[StepRow]:
-    """The steps of a run in order."""
-    statement = select(*_STEP_COLUMNS).where(steps.c.run_id == run_id).order_by(steps.c.number)
-    return [step for row in connection.execute(statement) if (step := _step(row))]
-
-
-def insert_step(connection: Connection, *, run_id: str, number: int, handler: str, now: int) -> int:
-    """Write a step without batches; its id."""
+def start_next_queued(connection: Connection, scope: str, *, overlap_key: str, now: int) -> str | None:
+    """Let the run that waits longest in a scope begin, under the key that is free now; its id, or None."""
+    oldest = (
+        select(runs.c.id)
+        .where(runs.c.overlap_scope == scope, runs.c.state == RunState.QUEUED)
+        .order_by(runs.c.created_at, runs.c.id)
+        .limit(1)
+        .scalar_subquery()
+    )
     statement = (
-        insert(steps).values(run_id=run_id, number=number, handler=handler, created_at=now).returning(steps.c.id)
+        update(runs)
+        .where(runs.c.id == oldest, runs.c.state == RunState.QUEUED)
+        .values(state=RunState.SPLITTING, overlap_key=overlap_key, lease_until=now)
+        .returning(runs.c.id)
     )
-    return int(connection.execute(statement).scalar_one())
-
-
-_grow = (
-    update(steps)
-    .where(steps.c.id == bindparam("step_id"))
-    .values(
-        cursor=bindparam("new_cursor"),
-        batches=steps.c.batches + bindparam("more_batches"),
-        item_count=steps.c.item_count + bindparam("more_items"),
-    )
-)
-
-
-def grow_step(connection: Connection, step_id: int, *, cursor: str | None, batches: int, items: int) -> None:
-    """Add to a step's totals and move its cursor."""
-    values = {"step_id": step_id, "new_cursor": cursor, "more_batches": batches, "more_items": items}
-    connection.execute(_grow, values)
-
-
-def seal_step(connection: Connection, step_id: int) -> StepRow:
-    """Mark that no batch will be added. Locks the step's row until the transaction ends."""
-    statement = update(steps).where(steps.c.id == step_id).values(sealed=True).returning(*_STEP_COLUMNS)
-    return StepRow(**connection.execute(statement).one()._mapping)
-
-
-_count = Prepared(
-    update(steps)
-    .where(steps.c.id == bindparam("step_id"))
-    .values(
-        done=steps.c.done + bindparam("more_done"),
-        dead=steps.c.dead + bindparam("more_dead"),
-        items_done=steps.c.items_done + bindparam("more_items_done"),
-        attempts=steps.c.attempts + bindparam("more_attempts"),
-    )
-    .returning(steps.c.sealed, steps.c.batches - steps.c.done - steps.c.dead - steps.c.cancelled)
-)
-
-
-def count_batch(
-    connection: Connection,
-    step_id: int,
-    *,
-    done: int = 0,
-    dead: int = 0,
-    items_done: int = 0,
-    attempts: int = 0,
-) -> bool:
-    """Add to a step's counters; True when they say that its last batch has ended.
-
-    Locks the step's row until the transaction ends, so of two last batches the second sees the first.
-    """
-    values = {
-        "step_id": step_id,
-        "more_done": done,
-        "more_dead": dead,
-        "more_items_done": items_done,
-        "more_attempts": attempts,
-    }
-    ((sealed, left),) = _count.rows(connection, values)
-    return bool(sealed) and left <= 0
-
-
-def end_step(connection: Connection, step_id: int, *, now: int) -> bool:
-    """End a sealed step; False when it had ended before."""
-    statement = (
-        update(steps).where(steps.c.id == step_id, steps.c.sealed, steps.c.ended_at.is_(None)).values(ended_at=now)
-    )
-    return connection.execute(statement).rowcount == 1
-
-
-def unended_steps(connection: Connection, *, limit: int) -> list[StepRow]:
-    """Sealed steps that have not ended although no batch of theirs is live: counters were wrong."""
-    live = exists().where(batches.c.step_id == steps.c.id, batches.c.state.in_(LIVE))
-    statement = (
-        select(*_STEP_COLUMNS)
-        .join(runs, runs.c.id == steps.c.run_id)
-        .where(runs.c.state == RunState.RUNNING, steps.c.sealed, steps.c.ended_at.is_(None), not_(live))
-        .limit(limit)
-    )
-    return [step for row in connection.execute(statement) if (step := _step(row))]
-
-
-def recount_step(connection: Connection, step_id: int) -> StepRow:
-    """Rebuild a step's counters from its batches' rows; the step as it then stands. Locks the step's row."""
-    counted = select(
-        func.count(),
-        func.coalesce(func.sum(batches.c.item_count), 0),
-        func.count().filter(batches.c.state == BatchState.DONE),
-        func.count().filter(batches.c.state == BatchState.DEAD),
-        func.count().filter(batches.c.state == BatchState.CANCELLED),
-        func.coalesce(func.sum(batches.c.item_count).filter(batches.c.state == BatchState.DONE), 0),
-    ).where(batches.c.step_id == step_id)
-    total, items, done, dead, cancelled, items_done = connection.execute(counted).one()
-    statement = (
-        update(steps)
-        .where(steps.c.id == step_id)
-        .values(batches=total, item_count=items, done=done, dead=dead, cancelled=cancelled, items_done=items_done)
-        .returning(*_STEP_COLUMNS)
-    )
-    return StepRow(**connection.execute(statement).one()._mapping)
-
-
-def purge_runs(connection: Connection, *, ended_before: int, limit: int) -> int:
-    """Delete runs that ended before a time, with all that is theirs; how many."""
-    old = select(runs.c.id).where(runs.c.ended_at < ended_before).order_by(runs.c.ended_at).limit(limit)
-    ids = list(connection.execute(old).scalars())
-    if ids:
-        connection.execute(delete(runs).where(runs.c.id.in_(ids)))
-    return len(ids)
+    return connection.execute(statement).scalar_one_or_none()

@@ -4,30 +4,89 @@ from enum import StrEnum
 
 
 class RunState(StrEnum):
-    """splitting → running → completed | failed; skipped never started."""
+    """queued (behind another run) → splitting ⇄ running → completed | failed | cancelled; skipped never started.
 
+    splitting: a splitter holds the lease, or is asked for. running: none is needed until a step has ended.
+    cancelling: cancelled, and its last attempts have not ended yet.
+    """
+
+    QUEUED = "queued"
     SPLITTING = "splitting"
     RUNNING = "running"
+    CANCELLING = "cancelling"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
     SKIPPED = "skipped"
 
 
+RUN_END = (RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED, RunState.SKIPPED)
+
+
 class BatchState(StrEnum):
-    """pending (not pushed yet: the outbox) → pushed → running → done | dead | cancelled."""
+    """pending (not pushed yet: the outbox) → pushed → running → done | dead | cancelled.
+
+    undecided: an attempt died, and a person says what becomes of the batch.
+    """
 
     PENDING = "pending"
     PUSHED = "pushed"
     RUNNING = "running"
+    UNDECIDED = "undecided"
     DONE = "done"
     DEAD = "dead"
     CANCELLED = "cancelled"
 
 
+LIVE = (BatchState.PENDING, BatchState.PUSHED, BatchState.RUNNING, BatchState.UNDECIDED)
+
+
 class Outcome(StrEnum):
-    """How an attempt ended: lost is a lease that ended before the attempt said anything."""
+    """How an attempt ended.
+
+    warned: done, with a warning. continued: out of time, the rest goes on as another task. snoozed: too early.
+    failed: to be tried again. permanent: not to be tried again. timed_out: past its limit. lost: its lease ended
+    before it said anything. released: given back before it began. cancelled: its run was.
+    """
 
     DONE = "done"
+    WARNED = "warned"
+    CONTINUED = "continued"
+    SNOOZED = "snoozed"
     FAILED = "failed"
+    PERMANENT = "permanent"
+    TIMED_OUT = "timed_out"
     LOST = "lost"
     RELEASED = "released"
+    CANCELLED = "cancelled"
+
+
+class Cause(StrEnum):
+    """Why a batch is dead.
+
+    exhausted: no try is left. permanent: its handler said so. poison: its attempts died again and again.
+    timed_out: past its limit, where that is final. refused: the queue never takes it. vanished: the queue lost it.
+    """
+
+    EXHAUSTED = "exhausted"
+    PERMANENT = "permanent"
+    POISON = "poison"
+    TIMED_OUT = "timed_out"
+    REFUSED = "refused"
+    VANISHED = "vanished"
+
+
+class ItemState(StrEnum):
+    """How an item stands, as one letter of its batch's `outcomes`."""
+
+    LEFT = "."
+    DONE = "d"
+    RETRIED = "r"
+    FAILED = "f"
+
+
+class EffectState(StrEnum):
+    """begun is in doubt until it is done."""
+
+    BEGUN = "begun"
+    DONE = "done"

@@ -11,7 +11,8 @@ class Push:
     """One task to put on a queue.
 
     `queue` and `name` are short ids; `deadline` is the dispatch deadline in seconds; `schedule_at` is in epoch
-    seconds, None for at once.
+    seconds, None for at once. `headers` come on top of the content type, which is JSON. `driver` names the driver
+    that carries it where there are several; "" is the default one.
     """
 
     queue: str
@@ -20,6 +21,8 @@ class Push:
     body: bytes
     deadline: float
     schedule_at: float | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    driver: str = ""
 
 
 class PushOutcome(Enum):
@@ -47,8 +50,18 @@ class Driver(Protocol):
     """Carries tasks. Thread-safe."""
 
     @property
+    def name(self) -> str:
+        """What HEADRACE_DRIVER and `x-task` call it."""
+        ...
+
+    @property
     def max_body(self) -> int:
         """Bytes that one task's body may have."""
+        ...
+
+    @property
+    def max_delay(self) -> float:
+        """Seconds that a push may be scheduled ahead; 0: it takes no delay."""
         ...
 
     def push_many(self, pushes: Sequence[Push]) -> list[PushResult]:

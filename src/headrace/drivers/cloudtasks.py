@@ -43,7 +43,10 @@ class CloudTasksDriver:
     `monotonic` gives seconds for how long a queue is remembered to exist.
     """
 
+    name = "cloudtasks"
     max_body = 1_000_000
+    # A task may be scheduled 30 days ahead (Cloud Tasks quotas); an hour of it is for clocks that are apart.
+    max_delay = 30 * 86_400.0 - 3_600.0
 
     def __init__(
         self,
@@ -183,6 +186,8 @@ class CloudTasksDriver:
         http.http_method = _POST
         http.body = push.body
         http.headers["Content-Type"] = "application/json"
+        for name, value in push.headers:
+            http.headers[name] = value
         http.oidc_token.service_account_email = self._service_account
         http.oidc_token.audience = self._audience
         task.dispatch_deadline.FromMicroseconds(int(push.deadline * 1e6))

@@ -19,13 +19,13 @@ from headrace.engine.connection import Answer
 from headrace.engine.errors import PushFailed
 from headrace.engine.flight import Delivery, Flight
 from headrace.engine.history import HEAD_KEPT, Entry, History
-from headrace.engine.http import Client
 from headrace.engine.lane import Lane
 from headrace.engine.model import Authorization, EngineSettings, QueueState
 from headrace.engine.outcome import Failure, after_failure, retry_after
 from headrace.engine.store.interface import Done, Record, Store, StoredQueue
 from headrace.engine.target import APP_ENGINE_DEADLINE, compose, prepare, task_name
 from headrace.engine.timer import Timer
+from headrace.engine.transport import Transport
 from headrace.errors import HeadraceError
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,13 @@ class Dispatcher:
     """Runs the lanes. A lane is looked at again when something happened to it, or at its own next time."""
 
     def __init__(
-        self, store: Store, clock: Clock, client: Client, tokens: TokenSource, settings: EngineSettings, bell: Bell
+        self,
+        store: Store,
+        clock: Clock,
+        transport: Transport,
+        tokens: TokenSource,
+        settings: EngineSettings,
+        bell: Bell,
     ) -> None:
         self.lanes: dict[int, Lane] = {}
         self.busy: dict[int, Flight] = {}
@@ -55,7 +61,7 @@ class Dispatcher:
         self.failed = 0
         self._store = store
         self._clock = clock
-        self._client = client
+        self._transport = transport
         self._tokens = tokens
         self._settings = settings
         self._bell = bell
@@ -186,7 +192,7 @@ class Dispatcher:
                     await self._landed.wait()
             except TimeoutError:
                 _log.warning("%d pushes were still under way; they will be pushed again", self._flying)
-        await self._client.close()
+        await self._transport.close()
         self._flush()
 
     # Turns of the loop.
@@ -315,7 +321,7 @@ class Dispatcher:
         delivery.prepared = prepared
         payload = compose(prepared, record, token)
         deadline = record.dispatch_deadline or APP_ENGINE_DEADLINE
-        self._client.send(prepared.origin, payload, prepared.method == "HEAD", deadline, ended)
+        self._transport.send(prepared.origin, payload, prepared.method == "HEAD", deadline, ended)
 
     def _ended(self, delivery: Delivery, result: Answer | PushFailed) -> None:
         flight = delivery.flight
@@ -347,6 +353,8 @@ class Dispatcher:
             status, error, head = result.status, "", result.body[:HEAD_KEPT]
         else:
             status, error, head = None, result.message, b""
+        answers = delivery.flight.lane.answers
+        answers[status or 0] = answers.get(status or 0, 0) + 1
         seconds = self._loop.time() - delivery.begun_at
         self.history.add(
             Entry(delivery.record, delivery.prepared, delivery.dispatched_at, seconds, status, error, head)

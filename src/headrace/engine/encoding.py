@@ -13,10 +13,10 @@ from headrace.engine.model import (
     OAuthToken,
     OidcToken,
     Queue,
-    RetryLimits,
     Target,
     UriOverride,
 )
+from headrace.retries import RetryLimits
 
 
 def encode_target(target: Target) -> bytes:

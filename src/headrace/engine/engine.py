@@ -1,6 +1,6 @@
 """The engine's facade: queues and tasks, durable before any answer, pushed at the rate of their queue."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from headrace.clock import Clock
@@ -27,6 +27,7 @@ from headrace.engine.store.interface import Document, Record, Store, StoredQueue
 from headrace.engine.store.written import written
 from headrace.engine.target import aim, task_name
 from headrace.engine.timer import Timer
+from headrace.engine.transport import Transport
 from headrace.engine.waiting import Situation, Waiting, explain
 
 __all__ = ["Engine", "TokenSource"]
@@ -39,17 +40,24 @@ class Engine:
 
     Methods that write answer after the write is durable, and raise StoreUnavailable when it could not be made.
     A caller that is cancelled does not take its write back. `bell` is rung whenever the answers of `next_due`,
-    `is_settled` and `is_idle` may have changed.
+    `is_settled` and `is_idle` may have changed. Without a `transport`, pushes go over the network.
     """
 
     def __init__(
-        self, store: Store, clock: Clock, tokens: TokenSource, settings: EngineSettings, bell: Bell | None = None
+        self,
+        store: Store,
+        clock: Clock,
+        tokens: TokenSource,
+        settings: EngineSettings,
+        bell: Bell | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._tokens = tokens
         self._settings = settings
         self._bell = bell or Bell()
+        self._transport = transport
         self._lanes: dict[str, Lane] = {}
         self._running: Dispatcher | None = None
         self._expiry = Timer(clock, self._expire)
@@ -58,8 +66,8 @@ class Engine:
         """Open the store and push what is due. Raises StartError."""
         queues = await self._store.open()
         raise_file_limit()
-        client = Client(tls=self._settings.tls, reach=self._settings.reach)
-        self._running = Dispatcher(self._store, self._clock, client, self._tokens, self._settings, self._bell)
+        transport = self._transport or Client(tls=self._settings.tls, reach=self._settings.reach)
+        self._running = Dispatcher(self._store, self._clock, transport, self._tokens, self._settings, self._bell)
         for stored in queues:
             self._lanes[stored.queue.name] = self._running.open_lane(stored, is_new=False)
         self._expire()
@@ -169,6 +177,11 @@ class Engine:
         first = lane.first()
         tokens = lane.tokens(self._clock.now())
         return QueueStats(self._store.pending(lane.id), lane.flying, None if first is None else first.due, tokens)
+
+    def answers(self, name: str) -> Mapping[int, int]:
+        """How many pushes of the queue ended with each HTTP status, 0 for no answer, since the start. O(1)."""
+        lane = self._lanes.get(name)
+        return {} if lane is None else lane.answers
 
     # Tasks.
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import orjson
 
-from headrace.engine.backoff import backoff, may_retry
 from headrace.engine.jobs import DEFAULT_RETRY, Job, JobState, Outcome
 from headrace.engine.model import AppEngineTarget
+from headrace.retries import backoff, may_retry
 
 # A job may ask for no backoff at all; without this a target that fails at once would be called without a pause.
 _SHORTEST_WAIT = 0.1

@@ -13,15 +13,15 @@ import socket
 import ssl
 from asyncio import AbstractEventLoop, TimerHandle
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from headrace.engine.address import Address, Origin, parse_address
 from headrace.engine.connection import Answer, Connection, Exchange
 from headrace.engine.errors import PushFailed, TargetForbidden, TargetTimedOut, TargetUnreachable
 from headrace.engine.reach import TargetRules
+from headrace.engine.transport import Ended, Response
 
 IDLE_LIMIT = 1.5
 CONNECT_TIMEOUT = 10.0
@@ -40,15 +40,6 @@ _CLIENT_SETS = frozenset((b"host", b"content-length", b"transfer-encoding", b"co
 _LINE_BREAKS = bytes.maketrans(b"\r\n\0", b"   ")
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A final answer: header names in lower case, and the head of the body (4 KiB)."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-
 def encode_headers(headers: Sequence[tuple[str, str]]) -> bytes:
     """Header lines, without those that the client sets itself; a line break in a value becomes a space."""
     lines = []
@@ -62,6 +53,22 @@ def encode_headers(headers: Sequence[tuple[str, str]]) -> bytes:
 def encode_request_line(method: str, address: Address) -> bytes:
     """The request line and the Host header."""
     return f"{method} {address.path} HTTP/1.1\r\nHost: {address.host}\r\n".encode("ascii")
+
+
+def encode_request(method: str, address: Address, headers: Sequence[tuple[str, str]], body: bytes) -> bytes:
+    """A whole request."""
+    lines = [encode_request_line(method, address), encode_headers(headers)]
+    if body or method in ("POST", "PUT", "PATCH"):
+        lines.append(b"Content-Length: %d\r\n" % len(body))
+    return b"".join((*lines, b"\r\n", body))
+
+
+def as_response(result: Answer | PushFailed) -> Response:
+    """The answer with its headers as text. Raises the PushFailed that came in its place."""
+    if isinstance(result, PushFailed):
+        raise result
+    named = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in result.headers)
+    return Response(result.status, named, result.body)
 
 
 def raise_file_limit() -> None:
@@ -116,29 +123,16 @@ class Client:
     ) -> Response:
         """Send one request and wait for its answer, at most `timeout` seconds. Raises PushFailed."""
         address = parse_address(url)
-        lines = [encode_request_line(method, address), encode_headers(headers)]
-        if body or method in ("POST", "PUT", "PATCH"):
-            lines.append(b"Content-Length: %d\r\n" % len(body))
         future: asyncio.Future[Answer | PushFailed] = self.loop.create_future()
-        payload = b"".join((*lines, b"\r\n", body))
+        payload = encode_request(method, address, headers, body)
         exchange = self.send(address.origin, payload, method == "HEAD", timeout, future.set_result)
         try:
             answer = await future
         finally:
             self._withdraw(exchange)
-        if isinstance(answer, PushFailed):
-            raise answer
-        named = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers)
-        return Response(answer.status, named, answer.body)
+        return as_response(answer)
 
-    def send(
-        self,
-        origin: Origin,
-        payload: bytes,
-        is_head: bool,
-        timeout: float,
-        ended: Callable[[Answer | PushFailed], None],
-    ) -> Exchange:
+    def send(self, origin: Origin, payload: bytes, is_head: bool, timeout: float, ended: Ended) -> Exchange:
         """Send a whole request; `ended` gets its answer, or why there is none. Never calls it before returning."""
         deadline = self.loop.time() + timeout
         exchange = Exchange(payload, is_head, deadline, ended)

@@ -13,12 +13,12 @@ import orjson
 
 from headrace.engine.dispatcher import TokenSource
 from headrace.engine.errors import TargetUnreachable
-from headrace.engine.http import Client
 from headrace.engine.jobs import Job, PubsubTarget
 from headrace.engine.model import AppEngineRouting, AppEngineTarget, HttpTarget, OidcToken
 from headrace.engine.reach import TargetRules
 from headrace.engine.scheduler import Send
 from headrace.engine.target import addressed
+from headrace.engine.transport import Transport
 
 _RESERVED = ("x-cloudscheduler", "x-appengine-", "x-google-")
 
@@ -37,15 +37,15 @@ class Places:
     pubsub: str | None
 
 
-def make_send(client: Client, tokens: TokenSource, places: Places) -> Send:
-    """What sends the requests of firings, through `client`."""
+def make_send(transport: Transport, tokens: TokenSource, places: Places) -> Send:
+    """What sends the requests of firings, through `transport`."""
 
     async def send(job: Job, scheduled_at: float) -> int:
         request = compose_job_request(job, scheduled_at, places)
         headers = request.headers
         if request.authorization is not None:
             headers = (*headers, ("Authorization", f"Bearer {tokens.token(request.authorization)}"))
-        answer = await client.request(request.method, request.url, headers, request.body, job.attempt_deadline)
+        answer = await transport.request(request.method, request.url, headers, request.body, job.attempt_deadline)
         return answer.status
 
     return send

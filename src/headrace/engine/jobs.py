@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Protocol, TypeAlias
 
-from headrace.engine.model import AppEngineTarget, HttpTarget, RetryLimits
+from headrace.engine.model import AppEngineTarget, HttpTarget
+from headrace.retries import RetryLimits
 
 DEFAULT_RETRY = RetryLimits(max_attempts=1, max_duration=0, min_backoff=5, max_backoff=3600, max_doublings=5)
 """No second attempt, and the waits of the other limits (Cloud Scheduler v1, RetryConfig)."""

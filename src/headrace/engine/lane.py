@@ -34,6 +34,7 @@ class Lane:
         self.horizon = _START
         self.claiming = False
         self.generation = 0
+        self.answers: dict[int, int] = {}
         self._bucket = bucket.full(stored.queue.rate, now)
         self._token_awaited = False
         self._waiting: dict[int, Record] = {}

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from headrace.engine.reach import TargetRules
+from headrace.retries import RetryLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +24,6 @@ class RateLimits:
     per_second: float
     burst: int
     concurrency: int
-
-
-@dataclass(frozen=True, slots=True)
-class RetryLimits:
-    """When a failed push is tried again, and when no more.
-
-    `max_attempts` counts the first push too; -1 is without limit. A `task_retry_limit` of n in queue.yaml is a
-    `max_attempts` of n + 1. `max_duration` counts from the first push; 0 is without limit.
-    """
-
-    max_attempts: int
-    max_duration: float
-    min_backoff: float
-    max_backoff: float
-    max_doublings: int
 
 
 class QueueState(Enum):

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from headrace.engine.backoff import backoff, may_retry
 from headrace.engine.encoding import decode_retry
 from headrace.engine.model import Queue
 from headrace.engine.store.interface import Record
+from headrace.retries import backoff, may_retry
 
 # Cloud Tasks says that Retry-After "is considered" and no more. Here it is a lower bound of the wait, on the
 # statuses that ask a client to come back later, up to an hour.

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from headrace.errors import HeadraceError
 from headrace.local.address import Address
 
 CRON_HEADER = {"X-Appengine-Cron": "true"}
 LARGEST_ANSWER = 10_000_000
-ENDED = ("completed", "failed", "skipped")
+ENDED = ("completed", "failed", "cancelled", "skipped")
 """The states of a run that will not change any more, as the admin API words them."""
 
 
@@ -46,31 +46,50 @@ class ServiceClient:
 
     def show_run(self, run_id: str) -> dict[str, Any]:
         """One run with its counts."""
-        return self._admin(f"/api/v1/runs/{run_id}")
+        return self.ask(f"/api/v1/runs/{quote(run_id, safe='')}")
 
     def list_runs(self, *, limit: int, job: str | None = None, state: str | None = None) -> list[dict[str, Any]]:
         """The newest runs first."""
-        asked = {"limit": limit, "job": job, "state": state}
-        query = urlencode({name: value for name, value in asked.items() if value is not None})
-        runs: list[dict[str, Any]] = self._admin(f"/api/v1/runs?{query}")["runs"]
+        runs: list[dict[str, Any]] = self.ask("/api/v1/runs", limit=limit, job=job, state=state)["runs"]
         return runs
 
-    def _admin(self, path: str) -> dict[str, Any]:
+    def ask(self, path: str, **query: str | int | None) -> dict[str, Any]:
+        """GET a path of the admin API, with what is given of `query`."""
+        given = urlencode({name: value for name, value in query.items() if value is not None})
+        return self._request("GET", f"{path}?{given}" if given else path, headers=self._token())
+
+    def tell(self, path: str, body: Mapping[str, Any] | None = None, *, method: str = "POST") -> dict[str, Any]:
+        """Send a path of the admin API a JSON body."""
+        return self._request(method, path, headers=self._token(), body=body)
+
+    def _token(self) -> dict[str, str]:
         if self.address.admin_token is None:
             raise ServiceError(
                 "The admin API needs a token.", hint="Set HEADRACE_ADMIN_TOKEN, or start the service by: headrace dev"
             )
-        return self.get(path, headers={"Authorization": f"Bearer {self.address.admin_token}"})
+        return {"Authorization": f"Bearer {self.address.admin_token}"}
 
     def get(self, path: str, *, headers: Mapping[str, str] | None = None, timeout: float = 30) -> dict[str, Any]:
         """GET a path of the service; its JSON answer, {} where it has no body."""
+        return self._request("GET", path, headers=headers, timeout=timeout)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        timeout: float = 30,
+    ) -> dict[str, Any]:
+        sent = dict(headers or {}) | ({} if body is None else {"Content-Type": "application/json"})
         parts = urlsplit(self.address.service)
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         connection = kind(parts.hostname or "127.0.0.1", parts.port, timeout=timeout)
         try:
-            connection.request("GET", parts.path + path, headers=dict(headers or {}))
+            connection.request(method, parts.path + path, None if body is None else json.dumps(body), sent)
             response = connection.getresponse()
-            status, body = response.status, response.read(LARGEST_ANSWER)
+            status, content = response.status, response.read(LARGEST_ANSWER)
         except (OSError, HTTPException) as error:
             raise ServiceError(
                 f"The service at {self.address.service} does not answer: {error}.",
@@ -79,6 +98,14 @@ class ServiceClient:
         finally:
             connection.close()
         if status not in (200, 204):
-            raise ServiceError(f"GET {path}: {status} {body[:500].decode(errors='replace')}", status)
-        answer: dict[str, Any] = json.loads(body) if body else {}
+            raise ServiceError(f"{method} {path}: {status} {_reason(content)}", status)
+        answer: dict[str, Any] = json.loads(content) if content else {}
         return answer
+
+
+def _reason(content: bytes) -> str:
+    """What an ErrorResponse says, or the answer's beginning where it is none."""
+    try:
+        return str(json.loads(content)["message"])
+    except (ValueError, KeyError, TypeError):
+        return content[:500].decode(errors="replace")

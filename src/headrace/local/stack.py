@@ -44,12 +44,12 @@ class Stack:
         Raises:
             StartError: a port is taken, the data folder cannot be used, or a part ended; it says what to do.
         """
-        _make_folder(self.data)
+        make_folder(self.data)
         port = self.service_port or _free_port()
-        _refuse_taken(port, "the service")
+        refuse_taken(port, "the service")
         for name, wanted in (("gRPC", self.grpc_port), ("REST", self.rest_port)):
             if wanted:
-                _refuse_taken(wanted, f"the queue server's {name} side")
+                refuse_taken(wanted, f"the queue server's {name} side")
         token = secrets.token_urlsafe(24)
         variables = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
         variables |= {
@@ -91,7 +91,8 @@ def _headrace() -> list[str]:
     return [sys.executable, "-m", "headrace"]
 
 
-def _make_folder(data: Path) -> None:
+def make_folder(data: Path) -> None:
+    """Make the data folder where it is missing. StartError when it cannot be written."""
     try:
         data.mkdir(parents=True, exist_ok=True)
         probe = data / ".writable"
@@ -104,7 +105,8 @@ def _make_folder(data: Path) -> None:
         ) from error
 
 
-def _refuse_taken(port: int, part: str) -> None:
+def refuse_taken(port: int, part: str) -> None:
+    """StartError when somebody listens on the port that `part` is to have."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,10 +1,15 @@
 """Logs: one JSON object a line in production, readable lines in development.
 
 Ids of the request, run and task are bound with `structlog.contextvars.bind_contextvars` and stand in every line
-until the request ends. No body, token or payload is ever logged. Lines of libraries, which use `logging`, come out
-in the same form. `severity`, `message` and `time` are the names that Google's log viewers know.
+until the request ends. No header, body, token or payload is ever logged. Lines of `logging`, the application's and
+its libraries', come out in the same form.
+
+In JSON the names are those that Cloud Logging knows: `severity`, `message`, `time`,
+`logging.googleapis.com/trace`, `…/spanId`, and `…/labels` with the ids as text.
+Source: https://cloud.google.com/logging/docs/structured-logging.
 """
 
+import json
 import logging
 import sys
 from typing import Any
@@ -13,6 +18,14 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from headrace.observability import traces
+from headrace.observability.capture import CaptureHandler, capture_event
+
+_PREFIX = "logging.googleapis.com/"
+_LABELS = ("run_id", "batch", "attempt", "task", "queue", "job", "handler")
+# They say on INFO what each of their steps is.
+_TALKATIVE = ("alembic", "google", "httpx", "urllib3", "werkzeug")
+
 _SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
@@ -20,19 +33,23 @@ _SHARED: tuple[Processor, ...] = (
 )
 
 
-def configure_logs(*, development: bool, level: int = logging.INFO) -> None:
-    """Set up structlog and `logging`, both to standard output.
+def configure_logs(*, development: bool, project: str = "", level: int = logging.INFO) -> None:
+    """Set up structlog and `logging`, both to standard output. `project` is the Google Cloud project of the traces.
 
-    Whoever has given `logging` a handler before keeps it: then lines of libraries go there.
+    Whoever has given `logging` a handler before keeps it: then lines of `logging` go there.
     """
-    renderers = _console() if development else _json()
+    renderers = _console() if development else _json(project)
     structlog.configure(
-        processors=[*_SHARED, *renderers],
+        processors=[*_SHARED, capture_event, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(),
+        # One write a line: print makes two, and lines of two threads would run into one another.
+        logger_factory=structlog.WriteLoggerFactory(),
     )
     root = logging.getLogger()
-    if root.handlers:
+    is_given = any(not isinstance(handler, CaptureHandler) for handler in root.handlers)
+    if not any(isinstance(handler, CaptureHandler) for handler in root.handlers):
+        root.addHandler(CaptureHandler())
+    if is_given:
         return
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
@@ -42,7 +59,9 @@ def configure_logs(*, development: bool, level: int = logging.INFO) -> None:
         )
     )
     root.addHandler(handler)
-    root.setLevel(max(level, logging.WARNING))
+    root.setLevel(level)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 def _console() -> list[Processor]:
@@ -56,15 +75,25 @@ def _console() -> list[Processor]:
     ]
 
 
-def _json() -> list[Processor]:
-    return [structlog.processors.format_exc_info, _google_names, structlog.processors.JSONRenderer(_dump)]
+def _json(project: str) -> list[Processor]:
+    def name_as_google(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["severity"] = event.pop("level", "info").upper()
+        event["message"] = event.pop("event", "")
+        trace = event.pop("trace", None)
+        if trace is not None:
+            event[f"{_PREFIX}trace"] = f"projects/{project}/traces/{traces.trace_id(trace)}"
+            event[f"{_PREFIX}spanId"] = traces.span_id(trace)
+        labels = {name: str(event.pop(name)) for name in _LABELS if name in event}
+        if labels:
+            event[f"{_PREFIX}labels"] = labels
+        return event
 
-
-def _google_names(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    event["severity"] = event.pop("level", "info").upper()
-    event["message"] = event.pop("event", "")
-    return event
+    return [structlog.processors.format_exc_info, name_as_google, structlog.processors.JSONRenderer(_dump)]
 
 
 def _dump(event: EventDict, **_options: Any) -> str:
-    return orjson.dumps(event, default=repr).decode()
+    try:
+        return orjson.dumps(event, default=repr).decode()
+    except TypeError:
+        # Half of a surrogate pair, or a number beyond 64 bits: no reason for a line to fail who logs it.
+        return json.dumps(event, default=repr)

@@ -1,4 +1,4 @@
-"""The admin API: what runs there are, how far each is, and what is set over the files."""
+"""The admin API: what runs and batches there are, what is done to them by hand, and what is set over the files."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,13 @@ from typing import Any
 from flask import request
 
 from headrace.errors import NotFound
+from headrace.operators import Operators
+from headrace.operators.dead_letters import Matching
+from headrace.operators.decisions import Decision
 from headrace.service.current import current_service
+
+ACTOR = "admin token"
+"""Who the audit says it was: the one whom the guard let in."""
 
 
 def list_runs(limit: int = 50, job: str | None = None, state: str | None = None) -> dict[str, Any]:
@@ -25,6 +31,91 @@ def show_run(run_id: str) -> Mapping[str, Any]:
     return run
 
 
+def list_queues() -> dict[str, Any]:
+    """The queues with a cap: what each has, and what waits before it."""
+    loads = current_service().queue_loads
+    return {"queues": [] if loads is None else loads.list()}
+
+
+def cancel_run(run_id: str) -> None:
+    """Cancel a run, with the reason that the body may give.
+
+    Raises NotFound and WrongState.
+    """
+    asked = request.get_json() if request.content_length else {}
+    _operators().cancelling.cancel(run_id, reason=asked.get("reason", ""), actor=ACTOR)
+
+
+def retry_run(run_id: str) -> dict[str, int]:
+    """Try all dead batches of a run again.
+
+    Raises NotFound and WrongState.
+    """
+    return {"retried": _operators().dead_letters.retry_run(run_id, actor=ACTOR)}
+
+
+def show_batch(batch_id: int) -> Mapping[str, Any]:
+    """One batch with its payload, attempts, items in trouble and effects.
+
+    Raises NotFound.
+    """
+    return _operators().batches.show(batch_id)
+
+
+def list_dead(
+    limit: int = 50, handler: str | None = None, cause: str | None = None, run_id: str | None = None
+) -> dict[str, Any]:
+    """The newest dead batches, at most `limit`, of those that match what is given."""
+    return {"dead": _operators().dead_letters.list(Matching(handler, cause, run_id), limit=limit)}
+
+
+def retry_all_dead() -> dict[str, int]:
+    """Try all dead batches again that match the body."""
+    return {"retried": _operators().dead_letters.retry_all(Matching(**request.get_json()), actor=ACTOR)}
+
+
+def discard_all_dead() -> dict[str, int]:
+    """Give up all dead batches that match the body."""
+    return {"discarded": _operators().dead_letters.discard_all(Matching(**request.get_json()), actor=ACTOR)}
+
+
+def retry_dead(batch_id: int) -> None:
+    """Try a dead batch again.
+
+    Raises NotFound and WrongState.
+    """
+    _operators().dead_letters.retry(batch_id, actor=ACTOR)
+
+
+def edit_dead(batch_id: int) -> None:
+    """Give a dead batch the payload of the body, and try it again.
+
+    Raises NotFound, WrongState and BadRequest.
+    """
+    _operators().dead_letters.edit(batch_id, request.get_json()["payload"], actor=ACTOR)
+
+
+def discard_dead(batch_id: int) -> None:
+    """Give up a dead batch.
+
+    Raises NotFound and WrongState.
+    """
+    _operators().dead_letters.discard(batch_id, actor=ACTOR)
+
+
+def list_decisions(limit: int = 50) -> dict[str, Any]:
+    """The newest batches, at most `limit`, that wait for a person's decision."""
+    return {"decisions": _operators().decisions.list(limit=limit)}
+
+
+def decide(batch_id: int) -> None:
+    """Do with a batch what the body says.
+
+    Raises NotFound and WrongState.
+    """
+    _operators().decisions.decide(batch_id, Decision(request.get_json()["decision"]), actor=ACTOR)
+
+
 def list_settings() -> dict[str, Any]:
     """The settings that may be overridden: value in force, the file's, and which of the two it is."""
     return {"settings": current_service().overrides.list()}
@@ -37,4 +128,16 @@ def put_setting() -> Mapping[str, Any]:
     """
     asked = request.get_json()
     value = asked["value"]
-    return current_service().overrides.put(asked["key"], None if value is None else str(value), actor="admin token")
+    return current_service().overrides.put(asked["key"], None if value is None else str(value), actor=ACTOR)
+
+
+def list_audit(limit: int = 50, object: str | None = None) -> dict[str, Any]:
+    """The newest rows of the audit, at most `limit`, of one object where it is given."""
+    return {"audit": _operators().audit(limit=limit, object=object)}
+
+
+def _operators() -> Operators:
+    operators = current_service().operators
+    if operators is None:
+        raise RuntimeError("This service was put together without a database.")
+    return operators

@@ -2,28 +2,50 @@
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
 
 import orjson
 
+from headrace.alerts import Alerts, make_alerting
+from headrace.alerts.rules import Thresholds
 from headrace.clock import Clock
 from headrace.config.settings import Settings
-from headrace.contract.operations import Contract
+from headrace.contract.operations import Contract, Operation
+from headrace.contract.validation import Validation
 from headrace.database import Database
+from headrace.database.facts import Observers
 from headrace.drivers.base import Driver, Push
-from headrace.drivers.cloudtasks import CloudTasksDriver
-from headrace.errors import StartError
+from headrace.errors import Overloaded, StartError
 from headrace.execution.attempts import BatchExecutor
+from headrace.execution.watchdog import Watchdog
+from headrace.observability.metrics import Metrics
+from headrace.observability.minutes import Minutes
+from headrace.observability.progress import DatabaseProgress
+from headrace.operators import make_operators
+from headrace.operators.situation import Situation
+from headrace.runs.firings import Firings
 from headrace.runs.overrides import Overrides
 from headrace.runs.policy import RunPolicy
 from headrace.runs.progress import Progress
 from headrace.runs.pushing import Pusher
+from headrace.runs.queue_loads import QueueLoads
 from headrace.runs.relay import Relay
+from headrace.runs.schedules import Schedules
 from headrace.runs.starting import JobStarter
-from headrace.runs.sweeps import Sweeps
+from headrace.runs.timetable import entries_of
+from headrace.service.continuation import CONTINUATION
 from headrace.service.current import Service
-
-CONTINUATION = "headrace.service.continuation.continue_split"
+from headrace.service.drivers import make_drivers
+from headrace.service.ports import InProcessQueue
+from headrace.service.shedding import LoadGate, LoadLimits, Machine
+from headrace.sweeps import Sweeps
+from headrace.sweeps.purging import Purger
+from headrace.sweeps.reaping import Reaper
+from headrace.sweeps.reconciling import Reconciler
+from headrace.sweeps.scheduling import Scheduling
 
 
 def assemble(
@@ -34,39 +56,108 @@ def assemble(
     database: Database | None = None,
     driver: Driver | None = None,
 ) -> Service:
-    """The service on the settings' database and on Cloud Tasks, where no other is given. Neither is asked yet."""
+    """The service on the database and the drivers of the settings, where no other is given. None is asked yet."""
     database = database or Database(settings.database_url)
-    driver = driver or _cloud_tasks(settings)
-    policy = RunPolicy(split_lease=settings.split_lease, overdue=settings.overdue, lease_margin=settings.lease_margin)
+    queue: InProcessQueue | None = None
+    if driver is None:
+        driver, queue = make_drivers(settings, clock, contract)
+    policy = RunPolicy(
+        split_lease=settings.split_lease,
+        overdue=settings.overdue,
+        lease_margin=settings.lease_margin,
+        claim_above=settings.claim_above,
+    )
     relay = Relay(database, contract, driver, clock, policy, settings.service_url)
-    pusher = Pusher(database, contract, driver, clock, relay)
-    starter = JobStarter(pusher, policy, _Continuation(contract, driver, settings.service_url))
-    executor = BatchExecutor(database, clock, policy)
+    pusher = Pusher(database, contract, driver, clock, policy, relay)
+    queues = {each.operation_id: each.task.queue for each in contract.operations if each.task is not None}
+    metrics, minutes = Metrics(queues), Minutes(database, clock)
+    database.observer = Observers((metrics, minutes))
+    go_on = _Continuation(contract, driver, settings.service_url)
+    starter = JobStarter(pusher, policy, go_on)
+    executor = BatchExecutor(database, contract, clock, policy, relay, go_on)
+    firings = Firings(starter, entries_of(contract), _UrlReader(contract))
+    thresholds = Thresholds(
+        failure_share=settings.alert_failure_share / 100,
+        waiting=settings.alert_waiting,
+        repeat=settings.alert_repeat,
+    )
+    alerting = make_alerting(
+        database,
+        contract,
+        clock,
+        routes=settings.alert_routes,
+        thresholds=thresholds,
+        service_url=settings.service_url,
+        heartbeat=settings.heartbeat_url,
+    )
+    sweeps = Sweeps(
+        database,
+        clock,
+        policy,
+        relay,
+        starter,
+        Reaper(database, contract, clock, relay),
+        Reconciler(database, contract, driver, clock, policy),
+        Purger(database, clock, policy),
+        Scheduling(database, contract, clock, firings, settings.release),
+        alerting.sweep,
+    )
     return Service(
         settings=settings,
         clock=clock,
         contract=contract,
         jobs=starter,
         batches=executor,
-        sweeps=Sweeps(database, contract, driver, clock, policy, relay, starter),
+        sweeps=sweeps,
         reader=Progress(database),
         readiness=DatabaseReadiness(database),
         pusher=pusher,
         overrides=Overrides(database, contract, clock),
+        firings=firings,
+        schedules=Schedules(firings, contract),
         give_back=executor.give_back,
+        queue=queue,
+        watchdog=Watchdog(executor, clock, grace=settings.overdue_grace),
+        admit_batch=_admission(settings, metrics.reject),
+        database=database,
+        operators=make_operators(pusher, go_on),
+        situation=Situation(database, clock, queues),
+        after_request=minutes.write_due,
+        queue_loads=QueueLoads(database, contract, clock),
+        alerts=Alerts(database, clock, settings.alert_routes),
+        stall=DatabaseProgress(database, clock, settings.stalled_after),
+        metrics=partial(metrics.expose, database, clock),
     )
 
 
-def _cloud_tasks(settings: Settings) -> CloudTasksDriver:
-    return CloudTasksDriver(
-        project=settings.project,
-        location=settings.location,
-        service_account=settings.task_service_account,
-        audience=settings.service_url,
-        emulator_host=settings.tasks_emulator,
-        emulator_token=settings.queue_server_token,
-        monotonic=time.monotonic,
-    )
+def _admission(settings: Settings, tell_rejected: Callable[[], None]) -> Callable[[], None]:
+    limits = LoadLimits(settings.shed_cpu, settings.shed_memory)
+    if limits == LoadLimits():
+        return lambda: None
+    gate = LoadGate(limits, Machine(), time.monotonic)
+
+    def admit() -> None:
+        try:
+            gate.admit()
+        except Overloaded:
+            tell_rejected()
+            raise
+
+    return admit
+
+
+class _UrlReader:
+    """Reads the parameters of urls as their endpoints would; made at its first use, for few processes sweep."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+
+    @cached_property
+    def _validation(self) -> Validation:
+        return Validation(self._contract)
+
+    def __call__(self, operation: Operation, url: str) -> dict[str, Any]:
+        return self._validation.read_url(operation, url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +198,7 @@ class _Continuation:
                     url=self.service_url + operation.path,
                     body=orjson.dumps({"run_id": run_id}),
                     deadline=operation.task.dispatch_deadline,
+                    driver=operation.task.driver,
                 )
             ]
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from flask import Flask, Response, g, jsonify, request
+from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from headrace.clock import Clock, SharedClock, SystemClock
@@ -20,30 +20,32 @@ from headrace.contract.operations import Contract
 from headrace.contract.tokens import Fetch, TokenVerifier, fetch_json
 from headrace.contract.validation import Validation
 from headrace.errors import ConfigError, ContractError, Fault
+from headrace.observability import traces
 from headrace.observability.logs import configure_logs
+from headrace.service import health
 from headrace.service.bindings import Bindings
-from headrace.service.current import Service, install_service
+from headrace.service.current import Service, install_service, service_of
+
+CONSOLE = "/console"
 
 Assemble = Callable[[Settings, Clock, Contract], Service]
-
-_HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 
 _log = structlog.get_logger(__name__)
 
 
 class Application(Flask):
-    """A Flask application that serves what its contract declares, and nothing beside it but its health."""
+    """A Flask application that serves what its contract declares, beside it its health, metrics and console alone."""
 
     def __init__(self, contract: Contract) -> None:
         super().__init__("headrace", static_folder=None, template_folder=None)
-        self._declared = frozenset(_flask_path(each.path) for each in contract.operations) | _HEALTH_PATHS
+        self._declared = frozenset(_flask_path(each.path) for each in contract.operations) | health.PATHS
 
     def add_url_rule(self, rule: str, *args: Any, **options: Any) -> None:
         """Add a route that the contract declares.
 
         Raises ContractError for any other, so that start-up fails instead of something standing open.
         """
-        if rule not in self._declared:
+        if rule not in self._declared and not rule.startswith(CONSOLE):
             message = f"The route {rule} is in the code, but not in openapi.yaml."
             raise ContractError([Fault("openapi.yaml", 0, 0, message)])
         super().add_url_rule(rule, *args, **options)
@@ -67,11 +69,12 @@ def create_app(
     """
     if settings is None:
         settings = load_settings(environment, folder=Path(folder) if folder is not None else None)
-    configure_logs(development=settings.development)
+    configure_logs(development=settings.development, project=settings.project)
     contract = load_contract(Path(folder) if folder is not None else settings.app, settings)
     clock = clock or _make_clock(settings)
     service = (assemble or _assemble)(settings, clock, contract)
-    guards = Guards(settings, TokenVerifier(settings.token_issuer, clock, fetch))
+    own = {} if service.queue is None else {service.queue.issuer: service.queue.fetch_keys}
+    guards = Guards(settings, TokenVerifier(settings.token_issuer, clock, fetch, own))
 
     app = Application(contract)
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit
@@ -79,7 +82,12 @@ def create_app(
     answer_errors(app)
     _log_requests(app)
     _add_operations(app, contract, Bindings(service, guards, Validation(contract)))
-    _add_health(app, service)
+    health.add_health(app, service, guards)
+    if service.operators is not None:
+        # Imported here: the console stands on the service.
+        from headrace.console import mount
+
+        mount(app, service)
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
@@ -118,29 +126,17 @@ def _flask_path(path: str) -> str:
     return re.sub(r"{(\w+)}", r"<\1>", path)
 
 
-def _add_health(app: Flask, service: Service) -> None:
-    def healthz() -> Response:
-        return jsonify(status="alive")
-
-    def readyz() -> Response:
-        problem = service.readiness.problem()
-        response = jsonify(status="ready" if problem is None else "not ready", reason=problem)
-        response.status_code = 200 if problem is None else 503
-        return response
-
-    app.add_url_rule("/healthz", view_func=healthz)
-    app.add_url_rule("/readyz", view_func=readyz)
-
-
 def _log_requests(app: Flask) -> None:
     """One line a request, with what was bound while it ran."""
 
     def begin() -> None:
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(operation=request.endpoint)
+        trace = traces.begin(request.headers.get(traces.HEADER))
+        structlog.contextvars.bind_contextvars(operation=request.endpoint, trace=trace)
         g.started = time.perf_counter()
 
     def end(response: Response) -> Response:
+        service_of(app).after_request()
         duration = round((time.perf_counter() - g.started) * 1000, 2)
         _log.info("request", status=response.status_code, duration_ms=duration)
         return response

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
+from wsgiref.types import WSGIApplication
 
 from sqlalchemy import Connection
 
 from headrace.contract.operations import Operation
 from headrace.execution.delivery import Delivery
+from headrace.runs.firings import Call
+from headrace.runs.pushing import Pushed
 
 
 class RunAnswer(Protocol):
@@ -27,28 +30,74 @@ class RunAnswer(Protocol):
 class JobRunner(Protocol):
     """Starts jobs."""
 
-    def start(self, operation: Operation, parameters: dict[str, Any], firing_key: str | None) -> RunAnswer:
-        """Start the job, or go on with the run of the same firing.
-
-        `firing_key` names the firing; None when a person started the job. Raises HeadraceError.
-        """
+    def start_within(
+        self, connection: Connection, job: Callable[..., Any], parameters: dict[str, Any], *, key: str | None
+    ) -> str:
+        """Start a run of the job that this function is, in the caller's transaction; its id. Raises PushRefused."""
         ...
 
     def resume(self, run_id: str) -> object:
         """Go on with the split of a run whose splitter is gone."""
         ...
 
+    def cancel(self, connection: Connection, run_id: str, reason: str) -> bool:
+        """Cancel a run, in the caller's transaction; False when it has ended."""
+        ...
+
+
+class Firings(Protocol):
+    """Answers calls of jobs' endpoints."""
+
+    def call(self, operation: Operation, parameters: dict[str, Any], call: Call) -> RunAnswer | None:
+        """Start the job, or go on with the run of the same firing; None: nothing is due. Raises HeadraceError."""
+        ...
+
+
+class Schedules(Protocol):
+    """What an operator sees of schedules, and does to them. Raises NotFound, Forbidden, WrongState, BadRequest."""
+
+    def list(self) -> Sequence[Mapping[str, Any]]: ...
+
+    def edit(self, url: str, changes: Mapping[str, str | None], *, actor: str) -> Mapping[str, Any]: ...
+
+    def pause(self, url: str, *, actor: str) -> Mapping[str, Any]: ...
+
+    def resume(self, url: str, *, actor: str) -> Mapping[str, Any]: ...
+
+    def send(self, url: str, *, actor: str) -> str:
+        """Start a run now; its id."""
+        ...
+
 
 class Pusher(Protocol):
     """Writes tasks by themselves, in the caller's transaction."""
 
-    def push(self, connection: Connection, handler: Callable[..., Any], payload: Any, *, key: str | None = None) -> str:
-        """Write a task for `handler`; the id of its run. Raises PushRefused before anything is written."""
+    def push(
+        self,
+        connection: Connection,
+        handler: Callable[..., Any],
+        payload: Any,
+        *,
+        key: str | None = None,
+        while_active: bool = False,
+        key_ttl: float | None = None,
+        at: float | None = None,
+        owner: str | None = None,
+    ) -> Pushed:
+        """Write a task for `handler`. Raises PushRefused before anything is written."""
+        ...
+
+    def reschedule(self, connection: Connection, run_id: str, at: float) -> bool:
+        """Have a task that has not begun executed at another time; False when it is none."""
         ...
 
 
 class BatchRunner(Protocol):
     """Executes batches."""
+
+    def claimed(self, delivery: Delivery) -> bytes:
+        """The payload of a task that carries a ticket for it. Raises Gone when there is none."""
+        ...
 
     def deliver(self, operation: Operation, payload: Any, delivery: Delivery, parameters: dict[str, Any]) -> None:
         """Execute the batch of a delivery; return when it is done, now or before.
@@ -66,7 +115,10 @@ class Sweeps(Protocol):
     def reap(self) -> dict[str, int]: ...
     def reconcile(self) -> dict[str, int]: ...
     def resume(self) -> dict[str, int]: ...
+    def schedules(self) -> dict[str, int]: ...
     def purge(self) -> dict[str, int]: ...
+    def alerts(self) -> dict[str, int]: ...
+    def sweep(self) -> dict[str, int]: ...
 
 
 class RunReader(Protocol):
@@ -77,6 +129,12 @@ class RunReader(Protocol):
     def list(self, limit: int, job: str | None, state: str | None) -> Sequence[Mapping[str, Any]]: ...
 
 
+class QueueLoads(Protocol):
+    """Reads how full the queues with a cap are."""
+
+    def list(self) -> Sequence[Mapping[str, Any]]: ...
+
+
 class Overrides(Protocol):
     """What an operator may set over the files."""
 
@@ -84,6 +142,39 @@ class Overrides(Protocol):
 
     def put(self, key: str, value: str | None, *, actor: str) -> Mapping[str, Any]:
         """Set, or clear with None. Raises NotFound and BadRequest."""
+        ...
+
+
+class InProcessQueue(Protocol):
+    """The queue of a service that carries its tasks in its own process."""
+
+    @property
+    def issuer(self) -> str:
+        """Who issues the tokens of its pushes."""
+        ...
+
+    def start(self, application: WSGIApplication) -> None:
+        """Deliver to `application` from now on. Raises ConfigError and StartError."""
+        ...
+
+    def close(self) -> None:
+        """Deliver no more, and let what is under way end, within seconds."""
+        ...
+
+    def fetch_keys(self, url: str) -> Mapping[str, Any]:
+        """What is at a URL of `issuer`: its discovery document, or its keys."""
+        ...
+
+
+class Watchdog(Protocol):
+    """Sees to it that attempts keep their time limits."""
+
+    def start(self, recycle: Callable[[], object] | None = None) -> None:
+        """Look from now on; `recycle` has this process replaced, which alone rids it of a thread that is stuck."""
+        ...
+
+    def stop(self) -> None:
+        """Look no more."""
         ...
 
 

@@ -6,6 +6,11 @@ Each answers with counts of what it mended.
 from headrace.service.current import current_service
 
 
+def sweep() -> dict[str, int]:
+    """All that follow, one after the other."""
+    return current_service().sweeps.sweep()
+
+
 def relay() -> dict[str, int]:
     """Push the batches that were written and not pushed."""
     return current_service().sweeps.relay()
@@ -26,6 +31,16 @@ def resume() -> dict[str, int]:
     return current_service().sweeps.resume()
 
 
+def schedules() -> dict[str, int]:
+    """Fire what is due and what a scheduler missed; start the jobs that each release starts once."""
+    return current_service().sweeps.schedules()
+
+
 def purge() -> dict[str, int]:
     """Delete runs that ended longer ago than they are kept."""
     return current_service().sweeps.purge()
+
+
+def alerts() -> dict[str, int]:
+    """Fire alerts, resolve them, and send both."""
+    return current_service().sweeps.alerts()

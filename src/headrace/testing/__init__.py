@@ -1,4 +1,5 @@
-"""For tests of applications that push tasks: a pytest plugin, and Google's clients for a queue server.
+"""For tests of applications that push tasks: a pytest plugin, a service in the test's process, and Google's clients
+for a queue server.
 
 `docs/testing.md` shows how to use it. Importing this package loads neither gRPC nor Google's libraries.
 """

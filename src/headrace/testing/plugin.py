@@ -1,9 +1,11 @@
-"""The pytest plugin: fixtures around one queue server, which starts with the first test that asks for it.
+"""The pytest plugin: a service in the test's process, and one queue server, started by the first test that asks.
 
 It is loaded in every run of pytest where headrace is installed, so it imports nothing before a fixture is used.
 """
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from headrace.testing.pushes import Body, Pushed
     from headrace.testing.server import QueueServer, Ran
+    from headrace.testing.service import ServiceUnderTest
 
 
 class Advance(Protocol):
@@ -40,9 +43,11 @@ class AssertPushed(Protocol):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The one setting: options of `headrace emulator`."""
+    """Two settings: options of `headrace emulator`, and the folder of an application."""
     words = "Options of `headrace emulator` for the queue server of the tests, such as --queues queue.yaml."
     parser.addini("headrace_emulator", words, type="args", default=[])
+    words = "The folder with the openapi.yaml of the service that is tested, from pytest's root."
+    parser.addini("headrace_app", words, default=".")
 
 
 @pytest.fixture(scope="session")
@@ -79,3 +84,14 @@ def drain(queue_server: "QueueServer") -> Drain:
 def assert_pushed(queue_server: "QueueServer") -> AssertPushed:
     """`assert_pushed(queue, count, body=…, headers=…, url=…)`: tasks like this were pushed onto the queue."""
     return queue_server.assert_pushed
+
+
+@pytest.fixture
+def headrace_service(request: pytest.FixtureRequest, tmp_path: Path) -> "Iterator[ServiceUnderTest]":
+    """The service of `headrace_app` in this process, as new: what it pushes waits until the test has it delivered."""
+    from headrace.testing.service import ServiceUnderTest
+
+    folder = request.config.rootpath / request.config.getini("headrace_app")
+    service = ServiceUnderTest(folder, tmp_path, now=time.time())
+    yield service
+    service.close()

@@ -92,8 +92,8 @@ class RestApplication:
             answer = error_answer(refusal)
         except StoreUnavailable as error:
             answer = error_answer(ApiError(Code.UNAVAILABLE, str(error)))
-        body = orjson.dumps(answer.document, option=_layout(scope["query_string"]))
-        headers = [(b"content-type", b"application/json; charset=UTF-8"), (b"content-length", b"%d" % len(body))]
+        body = answer.text.encode() or orjson.dumps(answer.document, option=_layout(scope["query_string"]))
+        headers = [(b"content-type", answer.content_type.encode()), (b"content-length", b"%d" % len(body))]
         if not reader.is_done:
             # What is left of the body is not worth reading.
             headers.append((b"connection", b"close"))

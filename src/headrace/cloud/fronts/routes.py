@@ -37,10 +37,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status and a JSON document."""
+    """A status and a JSON document; where there is `text`, that in its place, of its `content_type`."""
 
     status: int
     document: Mapping[str, Any]
+    text: str = ""
+    content_type: str = "application/json; charset=UTF-8"
 
 
 Answerer: TypeAlias = Callable[[Call], Awaitable[Answer]]

@@ -26,6 +26,7 @@ from headrace.engine.errors import TargetUnreachable
 from headrace.engine.jobs import DEFAULT_RETRY, JobState, JobTarget, PubsubTarget
 from headrace.engine.jobs import Job as EngineJob
 from headrace.engine.target import APP_ENGINE_DEADLINE
+from headrace.retries import RetryLimits
 from headrace.schedules import Schedule, ScheduleError, parse_schedule
 
 MAX_JOB_BYTES = 1 << 20
@@ -107,7 +108,7 @@ def make_job(job: Message) -> EngineJob:
         name=job.name,
         schedule=_parse_schedule(job),
         target=_make_target(job),
-        retry=model.RetryLimits(
+        retry=RetryLimits(
             max_attempts=retry.retry_count + 1,
             max_duration=seconds_of(retry.max_retry_duration),
             min_backoff=seconds_of(retry.min_backoff_duration),

@@ -28,9 +28,9 @@ from headrace.engine.model import (
     Queue,
     QueueState,
     RateLimits,
-    RetryLimits,
     UriOverride,
 )
+from headrace.retries import RetryLimits
 
 T = TypeVar("T", RateLimits, RetryLimits)
 

@@ -3,7 +3,7 @@
 from headrace.cloud.descriptors import Message
 from headrace.cloud.durations import read_duration
 from headrace.cloud.errors import invalid
-from headrace.engine.model import RetryLimits
+from headrace.retries import RetryLimits
 
 DEFAULT_RETRY = RetryLimits(max_attempts=100, max_duration=0.0, min_backoff=0.1, max_backoff=3600.0, max_doublings=16)
 """What a queue or a task gets that leaves these parts out (defaults of CreateQueue)."""

@@ -6,6 +6,7 @@ from headrace.cloud.http_codes import code_of
 from headrace.cloud.routing import fill_routing
 from headrace.cloud.tasks.messages import BASIC, FULL, METHOD_NUMBERS, Task
 from headrace.engine import model
+from headrace.retries import RetryLimits
 
 _SYSTEM_NAME_LENGTH = 16
 """Digits of the name that the engine gives: microseconds since the epoch."""
@@ -72,7 +73,7 @@ def fill_authorization(message: Message, token: model.Authorization | None, *, a
         message.oauth_token.scope = token.scope
 
 
-def fill_retry(message: Message, limits: model.RetryLimits) -> None:
+def fill_retry(message: Message, limits: RetryLimits) -> None:
     """Fill a RetryConfig; a duration without limit is left out."""
     message.max_attempts = limits.max_attempts
     message.max_doublings = limits.max_doublings

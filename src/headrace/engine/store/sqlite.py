@@ -12,7 +12,7 @@ from typing import Any
 
 from headrace.engine.encoding import decode_overrides, encode_overrides
 from headrace.engine.errors import StaleEpoch
-from headrace.engine.model import Missing, Queue, QueueState, RateLimits, RefusedReason, RetryLimits
+from headrace.engine.model import Missing, Queue, QueueState, RateLimits, RefusedReason
 from headrace.engine.store import statements as sql
 from headrace.engine.store.commit import DEFERRED, Committer, Deferred
 from headrace.engine.store.folder import FolderLock
@@ -20,6 +20,7 @@ from headrace.engine.store.interface import Document, Done, Place, Record, Store
 from headrace.engine.store.ledger import Ledger
 from headrace.engine.store.schema import connect
 from headrace.errors import StartError
+from headrace.retries import RetryLimits
 
 
 class SqliteStore:

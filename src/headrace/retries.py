@@ -1,12 +1,26 @@
-"""How long a failed push waits, and whether it is tried again at all.
+"""Whether what failed is tried again, and how long that waits: for the queue server and for the service alike.
 
 Both rules are those of App Engine's own task queue code (`taskqueue_stub.Retry` in appengine-python-standard
 3.1.0), which Cloud Tasks documents in words.
 """
 
 import math
+from dataclasses import dataclass
 
-from headrace.engine.model import RetryLimits
+
+@dataclass(frozen=True, slots=True)
+class RetryLimits:
+    """When a failed push is tried again, and when no more.
+
+    `max_attempts` counts the first push too; -1 is without limit. A `task_retry_limit` of n in queue.yaml is a
+    `max_attempts` of n + 1. `max_duration` counts from the first push; 0 is without limit.
+    """
+
+    max_attempts: int
+    max_duration: float
+    min_backoff: float
+    max_backoff: float
+    max_doublings: int
 
 
 def backoff(limits: RetryLimits, retry: int) -> float:

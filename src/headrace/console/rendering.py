@@ -1,0 +1,96 @@
+"""Templates to HTML: one environment for all pages, which escapes everything."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+STATIC = Path(__file__).parent / "static"
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+class Renderer:
+    """Renders pages. `base` is where the console is mounted, such as /console."""
+
+    def __init__(self, base: str) -> None:
+        self._environment = Environment(
+            loader=PackageLoader("headrace.console"),
+            autoescape=select_autoescape(default=True, default_for_string=True),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals |= {"base": base, "asset": lambda name: f"{base}/static/{name}?{version_of(name)}"}
+        self._environment.filters |= {
+            "number": show_number,
+            "share": show_share,
+            "duration": show_duration,
+            "ago": show_ago,
+            "clock": show_clock,
+            "short": lambda text: text if len(text) <= 12 else text[:8],
+            "took": show_took,
+            "last": lambda path: str(path).rpartition(".")[2],
+        }
+
+    def render(self, template: str, values: Mapping[str, Any]) -> str:
+        """A page or a part of one."""
+        return self._environment.get_template(template).render(values)
+
+
+@cache
+def version_of(name: str) -> str:
+    """A word that changes when a static file does, so that browsers may keep it for good."""
+    return sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+
+
+def show_number(value: float | None) -> str:
+    """A count with thin groups; nothing for None."""
+    return "" if value is None else f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def show_share(value: float | None) -> str:
+    """A share of 1 as per cent; 100 % only when all of it is there."""
+    if value is None:
+        return ""
+    return f"{100 * value:.0f} %" if value in (0, 1) else f"{min(99.9, 100 * value):.1f} %"
+
+
+def show_duration(seconds: float | None) -> str:
+    """Seconds in words of two units at most: 250 ms, 4.2 s, 3 min 20 s, 2 h 5 min."""
+    if seconds is None:
+        return ""
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    parts, left = [], round(seconds)
+    for size, unit in (*_UNITS, (1, "s")):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def show_ago(at: str | None, now: float) -> str:
+    """How long ago an RFC 3339 time was, or how far it is ahead."""
+    if at is None:
+        return ""
+    passed = now - datetime.fromisoformat(at).timestamp()
+    return f"{show_duration(passed)} ago" if passed >= 0 else f"in {show_duration(-passed)}"
+
+
+def show_clock(at: str | None) -> str:
+    """An RFC 3339 time as people read it: 2026-11-22 14:05:09."""
+    return "" if at is None else at[:19].replace("T", " ")
+
+
+def show_took(lasting: Mapping[str, Any], now: float) -> str:
+    """How long something took, or has taken so far: what has `started_at` and `ended_at`."""
+    if lasting["started_at"] is None:
+        return ""
+    end = datetime.fromisoformat(lasting["ended_at"]).timestamp() if lasting["ended_at"] else now
+    return show_duration(max(0.0, end - datetime.fromisoformat(lasting["started_at"]).timestamp()))

@@ -1,0 +1,12 @@
+"""One module a page, or a family of pages: what it shows and does, by the service's own read models and actions."""
+
+from headrace.console.site import Site
+from headrace.console.views import alerts, dead, decisions, overview, runs, schedules, tasks
+
+_VIEWS = (overview, runs, tasks, dead, decisions, schedules, alerts)
+
+
+def register_all(site: Site) -> None:
+    """Add every page."""
+    for view in _VIEWS:
+        view.register(site)

@@ -1,0 +1,59 @@
+"""One task: its batch, its attempts, and what can be done with it."""
+
+from typing import Any
+
+import orjson
+from flask import request
+
+from headrace.console.site import Site, actor, operators
+from headrace.errors import BadRequest
+from headrace.service.current import current_service
+
+
+def register(site: Site) -> None:
+    """Add the page of one task."""
+    site.page("/tasks/<int:batch_id>", show_task)
+    site.page("/tasks/<int:batch_id>/edit", show_editor)
+    site.action("/tasks/<int:batch_id>/retry", retry_task)
+    site.action("/tasks/<int:batch_id>/edit", edit_task)
+    site.action("/tasks/<int:batch_id>/discard", discard_task)
+
+
+def show_task(batch_id: int) -> tuple[str, dict[str, Any]]:
+    """A task with its payload, attempts, effects, items in trouble, and why it is not running."""
+    task = operators().batches.show(batch_id)
+    payload = orjson.dumps(task["payload"], option=orjson.OPT_INDENT_2).decode()
+    operation = current_service().contract.by_id.get(task["handler"])
+    queue = operation.task.queue if operation is not None and operation.task is not None else None
+    return "task.html", {"task": task, "payload": payload, "queue": queue}
+
+
+def show_editor(batch_id: int) -> tuple[str, dict[str, Any]]:
+    """A dead task's payload, to be changed."""
+    task = operators().batches.show(batch_id)
+    return "task_edit.html", {
+        "task": task,
+        "payload": orjson.dumps(task["payload"], option=orjson.OPT_INDENT_2).decode(),
+    }
+
+
+def retry_task(batch_id: int) -> str:
+    """Try a dead task again."""
+    operators().dead_letters.retry(batch_id, actor=actor())
+    return f"/tasks/{batch_id}"
+
+
+def edit_task(batch_id: int) -> str:
+    """Try a dead task again with another payload."""
+    try:
+        payload = orjson.loads(request.form.get("payload", ""))
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The payload is not valid JSON: {error}.") from error
+    operators().dead_letters.edit(batch_id, payload, actor=actor())
+    return f"/tasks/{batch_id}"
+
+
+def discard_task(batch_id: int) -> str:
+    """Give a dead task up."""
+    operators().dead_letters.discard(batch_id, actor=actor())
+    return f"/tasks/{batch_id}"

@@ -1,0 +1,93 @@
+"""How things stand: backlog and pace of each handler, live runs, what needs somebody."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from headrace.clock import Clock
+from headrace.database import Database, backlog_rows, minute_rows
+from headrace.database.backlog_rows import COUNTED, Backlog
+from headrace.database.minute_rows import MinuteRow
+from headrace.database.states import BatchState
+
+MINUTE = 60_000
+SHOWN = 60
+"""Minutes of a chart."""
+_WAITING = (BatchState.PENDING, BatchState.PUSHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Reads it all at a cost that finished work does not raise. `queues` names the queue of each handler."""
+
+    database: Database
+    clock: Clock
+    queues: Mapping[str, str]
+
+    def now(self) -> dict[str, Any]:
+        """The situation: `handlers` by name, `totals`, live `runs` by state, and a `chart` of the last hour.
+
+        Counts of waiting batches are exact up to 10,000 of a state.
+        """
+        now = int(self.clock.now() * 1000)
+        first = now // MINUTE * MINUTE - (SHOWN - 1) * MINUTE
+        with self.database.read() as connection:
+            backlog = backlog_rows.read_backlog(connection, now=now)
+            live = backlog_rows.count_live_runs(connection)
+            minutes = minute_rows.list_minutes(connection, since=first)
+        names = sorted({*self.queues, *(each.handler for each in backlog)})
+        handlers = [
+            {
+                "handler": name,
+                "queue": self.queues.get(name, ""),
+                **_counts([each for each in backlog if each.handler == name], now),
+                **_pace([each for each in minutes if each.handler == name]),
+                "chart": chart([each for each in minutes if each.handler == name], first),
+            }
+            for name in names
+        ]
+        return {
+            "handlers": handlers,
+            "totals": {**_counts(backlog, now), **_pace(minutes)},
+            "runs": {state.value: count for state, count in live.items()},
+            "chart": chart(minutes, first),
+        }
+
+
+def chart(minutes: Sequence[MinuteRow], first: int) -> dict[str, Any]:
+    """Counts a minute from `first` (epoch milliseconds) on, 0 where there is none: times are epoch seconds. Pure."""
+    done, failed = [0] * SHOWN, [0] * SHOWN
+    for row in minutes:
+        at = (row.minute - first) // MINUTE
+        if 0 <= at < SHOWN:
+            done[at] += row.done
+            failed[at] += row.failed
+    return {
+        "times": [first // 1000 + 60 * at for at in range(SHOWN)],
+        "series": [{"label": "tasks done", "values": done}, {"label": "attempts failed", "values": failed}],
+    }
+
+
+def _counts(backlog: Sequence[Backlog], now: int) -> dict[str, Any]:
+    def count(*states: BatchState) -> int:
+        return sum(each.count for each in backlog if each.state in states)
+
+    since = min((each.waits_since for each in backlog if each.state in _WAITING and each.waits_since), default=None)
+    return {
+        "waiting": count(*_WAITING),
+        "at_least": any(each.count >= COUNTED for each in backlog),
+        "running": count(BatchState.RUNNING),
+        "undecided": count(BatchState.UNDECIDED),
+        "dead": count(BatchState.DEAD),
+        "oldest": None if since is None else (now - since) / 1000,
+    }
+
+
+def _pace(minutes: Sequence[MinuteRow]) -> dict[str, Any]:
+    attempts, failed = sum(row.attempts for row in minutes), sum(row.failed for row in minutes)
+    return {
+        "done_last_hour": sum(row.done for row in minutes),
+        "items_last_hour": sum(row.items for row in minutes),
+        "failed_share": failed / attempts if attempts else None,
+        "mean_seconds": sum(row.busy for row in minutes) / attempts / 1000 if attempts else None,
+    }

@@ -18,7 +18,6 @@ from sqlalchemy import (
     case,
     func,
     insert,
-    literal,
     or_,
     select,
     update,
@@ -122,17 +121,25 @@ def list_batches(
     return [_batch(row._mapping) for row in connection.execute(statement)]
 
 
-def batches_of_run(connection: Connection, run_id: str, *, limit: int) -> list[BatchRow]:
-    """Batches of a run in the order of their steps and numbers, each with an empty payload."""
-    columns = [literal("").label("payload") if each.name == "payload" else each for each in _OWN]
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A batch as a picture of its run needs it."""
+
+    id: int
+    number: int
+    state: BatchState
+
+
+def cells_of_run(connection: Connection, run_id: str, *, limit: int) -> list[Cell]:
+    """Batches of a run in the order of their steps and numbers."""
     statement = (
-        select(*columns, steps.c.handler, _trace)
+        select(batches.c.id, batches.c.number, batches.c.state)
         .join(steps, steps.c.id == batches.c.step_id)
         .where(steps.c.run_id == run_id)
         .order_by(steps.c.number, batches.c.number)
         .limit(limit)
     )
-    return [_batch(row._mapping) for row in connection.execute(statement)]
+    return [Cell(own_id, number, BatchState(state)) for own_id, number, state in connection.execute(statement)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,10 @@ class BatchDetails:
             return details_of(connection, find(connection, batch_id))
 
     def of_run(self, run_id: str, *, limit: int) -> list[dict[str, Any]]:
-        """The batches of a run in a few words: at most `limit`, in the order of their steps."""
+        """The batches of a run, each with its id, number and state: at most `limit`, in the order of their steps."""
         with self.database.read() as connection:
-            return [summary_of(batch) for batch in batch_rows.batches_of_run(connection, run_id, limit=limit)]
+            cells = batch_rows.cells_of_run(connection, run_id, limit=limit)
+        return [{"batch_id": cell.id, "number": cell.number, "state": cell.state} for cell in cells]
 
 
 def find(connection: Connection, batch_id: int) -> BatchRow:

@@ -4,6 +4,7 @@ SQLite: WAL, `BEGIN IMMEDIATE` for writes, a busy time-out of 30 s; writers queu
 file's. PostgreSQL: READ COMMITTED; a write locks the rows that it updates.
 """
 
+import os
 import sqlite3
 import threading
 from collections import deque
@@ -59,6 +60,9 @@ class Database:
         self._writing = _create_engine(url, connections, poolclass=StaticPool) if self.is_sqlite else self.engine
         self._thread = threading.local()
         self._waiting: deque[_Change] = deque()
+        # Opened once for the changes that share transactions, and by the process that it is for.
+        self._together: Connection | None = None
+        self._process = 0
 
     @contextmanager
     def read(self, *, snapshot: bool = False) -> Iterator[Connection]:
@@ -136,6 +140,7 @@ class Database:
     def close(self) -> None:
         """Close the pool's connections."""
         with self._writer if self.is_sqlite else nullcontext():
+            self._close_together()
             self._writing.dispose()
         self.engine.dispose()
         self._writer.close()
@@ -168,13 +173,30 @@ class Database:
             change.ended.release()
 
     def _commit(self, changes: list["_Change"]) -> list[Fact]:
-        with self._writing.connect() as connection, connection.begin():
-            self._begin_write(connection, durable=any(change.durable for change in changes))
-            facts = self._collect(connection)
-            results = [change.make(connection) for change in changes]
+        connection = self._open_together()
+        try:
+            with connection.begin():
+                self._begin_write(connection, durable=any(change.durable for change in changes))
+                facts = self._collect(connection)
+                results = [change.make(connection) for change in changes]
+        except BaseException:
+            # What went wrong may be the connection's own.
+            self._close_together()
+            raise
         for change, result in zip(changes, results, strict=True):
             change.result = result
         return facts
+
+    def _open_together(self) -> Connection:
+        """The connection of the changes that share transactions: to open one for each would cost as much as they do."""
+        if self._together is None or self._process != os.getpid():
+            self._together, self._process = self._writing.connect(), os.getpid()
+        return self._together
+
+    def _close_together(self) -> None:
+        if self._together is not None:
+            self._together.close()
+            self._together = None
 
     def _collect(self, connection: Connection) -> list[Fact]:
         return [] if self.observer is None else collect(connection)

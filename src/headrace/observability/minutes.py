@@ -4,7 +4,7 @@ A process that is killed loses the last of these seconds, in charts alone: rows 
 """
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Final
 
@@ -27,7 +27,7 @@ class Minutes:
         self._database = database
         self._clock = clock
         self._lock = threading.Lock()
-        self._counts: dict[tuple[int, str], Counter[str]] = {}
+        self._counts: defaultdict[tuple[int, str], Counter[str]] = defaultdict(Counter)
         self._write_at = clock.now() + WRITTEN_EVERY
 
     def __call__(self, facts: Iterable[Fact]) -> None:
@@ -36,12 +36,12 @@ class Minutes:
         with self._lock:
             for fact in facts:
                 if isinstance(fact, AttemptEnded):
-                    counts = self._counts.setdefault((minute, fact.handler), Counter())
+                    counts = self._counts[minute, fact.handler]
                     counts["attempts"] += 1
                     counts["failed"] += fact.outcome not in _GOOD
                     counts["busy"] += int(fact.seconds * 1000)
                 elif isinstance(fact, BatchesEnded):
-                    counts = self._counts.setdefault((minute, fact.handler), Counter())
+                    counts = self._counts[minute, fact.handler]
                     counts["done"] += fact.done
                     counts["dead"] += fact.dead
                     counts["items"] += fact.items_done
@@ -53,7 +53,7 @@ class Minutes:
             if not self._counts or now < self._write_at:
                 return
             self._write_at = now + WRITTEN_EVERY
-            counted, self._counts = self._counts, {}
+            counted, self._counts = self._counts, defaultdict(Counter)
         rows = [MinuteRow(minute, handler, **counts) for (minute, handler), counts in counted.items()]
         with self._database.write(durable=False) as connection:
             add_minutes(connection, rows)

@@ -40,6 +40,10 @@ class Application(Flask):
         super().__init__("headrace", static_folder=None, template_folder=None)
         self._declared = frozenset(_flask_path(each.path) for each in contract.operations) | health.PATHS
 
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """The function itself: no operation is asynchronous, and to look costs more than some do."""
+        return func
+
     def add_url_rule(self, rule: str, *args: Any, **options: Any) -> None:
         """Add a route that the contract declares.
 

@@ -21,7 +21,11 @@ def find() -> str | None:
 def install() -> None:
     """Install Debian's package, where that is possible without asking anybody."""
     if os.geteuid() == 0 and Path("/etc/debian_version").exists() and (apt := shutil.which("apt-get")):
-        subprocess.run([apt, "install", "-y", "--no-install-recommends", "chromium"], check=False)  # noqa: S603
+        wanted = [apt, "install", "-y", "--no-install-recommends", "chromium"]
+        # A machine that never asked for packages has no list of them yet.
+        if subprocess.run(wanted, check=False).returncode != 0:  # noqa: S603
+            subprocess.run([apt, "update"], check=False)  # noqa: S603
+            subprocess.run(wanted, check=False)  # noqa: S603
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from headrace.contract.document import read_document
 from headrace.contract.references import follow, place_of, pointer_of
+from headrace.contract.structure import structure_faults
 from headrace.errors import ContractError
 
 
@@ -72,3 +73,13 @@ def test_a_place_is_followed_through_references() -> None:
 def test_a_place_from_which_nothing_leads_on_is_missing() -> None:
     with pytest.raises(KeyError):
         follow({"a": {"$ref": "#/b"}, "b": {"$ref": "#/a"}}, ("a", "c"))
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [("paths: 3", 3), ("components: {schemas: 3}\npaths: {}", 3), ("paths: {/a: 3}", 3), ("paths: {/a: {get: 3}}", 3)],
+)
+def test_what_is_no_mapping_where_one_is_wanted_is_named_with_its_line(tmp_path: Path, body: str, line: int) -> None:
+    (tmp_path / "openapi.yaml").write_text(f"openapi: 3.1.0\ninfo: {{title: Wrong, version: '1'}}\n{body}\n")
+    faults = structure_faults(read_document(tmp_path / "openapi.yaml"))
+    assert [fault.line for fault in faults] == [line]

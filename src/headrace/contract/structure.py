@@ -1,6 +1,7 @@
 """Is the document an OpenAPI 3.1 document, whole in itself?"""
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from openapi_spec_validator.validation.exceptions import DuplicateOperationIDError
@@ -34,9 +35,11 @@ def _reference_faults(document: Document) -> Iterator[Fault]:
 
 
 def _schema_faults(document: Document) -> Iterator[Fault]:
-    for error in OpenAPIV31SpecValidator(document.data).iter_errors():
-        if isinstance(error, DuplicateOperationIDError):
-            continue  # read_operations names both lines
-        place: Place = tuple(str(part) for part in error.absolute_path)
-        # Below the first paragraph the validator quotes what it found, which may be a page long.
-        yield document.fault(place, f"{error.message.partition(_PARAGRAPH)[0]}.")
+    # Once it has named what is no mapping, the validator looks for something below it.
+    with suppress(KeyError):
+        for error in OpenAPIV31SpecValidator(document.data).iter_errors():
+            if isinstance(error, DuplicateOperationIDError):
+                continue  # read_operations names both lines
+            place: Place = tuple(str(part) for part in error.absolute_path)
+            # Below the first paragraph the validator quotes what it found, which may be a page long.
+            yield document.fault(place, f"{error.message.partition(_PARAGRAPH)[0]}.")

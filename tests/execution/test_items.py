@@ -423,3 +423,17 @@ def test_an_effect_inside_a_transaction_is_refused_at_once(make: Make) -> None:
     batch = make(handle)
     with pytest.raises(ItemsFailed, match="A transaction inside a transaction"):
         batch.deliver()
+
+
+@pytest.mark.parametrize("kind", [in_transactions, in_chunks])
+def test_an_item_whose_error_no_database_keeps_is_in_trouble_like_any_other(make: Make, kind: Any) -> None:
+    def fail(work: Any) -> None:
+        if getattr(work, "value", work) == 2:
+            raise ValueError("nul \0 and half a pair \ud800")
+
+    batch = make(kind(fail))
+    with pytest.raises(ItemsFailed, match="1 of 3 items failed"):
+        batch.deliver()
+    (trouble,) = batch.troubled()
+    assert (trouble.position, trouble.error) == (1, "ValueError: nul \\x00 and half a pair \\ud800")
+    assert batch.row().outcomes == "drd"

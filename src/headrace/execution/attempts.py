@@ -24,6 +24,7 @@ from headrace.execution.batch import Batch
 from headrace.execution.control import ContinueLater, InDoubt, Interruption
 from headrace.execution.delivery import Delivery
 from headrace.execution.ending import Ending, end_attempt
+from headrace.execution.hold import lost
 from headrace.execution.verdicts import Tries, Verdict
 from headrace.observability import traces
 from headrace.observability.capture import Lines, captured
@@ -227,7 +228,7 @@ class BatchExecutor:
         with self.database.write() as connection:
             taken = lease_rows.take_over(connection, lease, until=until)
         if taken is None:
-            raise _lost(lease)
+            raise lost(lease)
         return taken
 
     def _reap(self, connection: Connection, operation: Operation, batch_id: int, now: int) -> bool:
@@ -326,7 +327,7 @@ class BatchExecutor:
             raise
         except (Exception, Interruption) as error:  # noqa: BLE001 - a boundary: the batch is dead either way, and says so
             _log.exception("fallback failed", run_id=lease.run_id, batch=lease.number)
-            text = f"{verdict.error}\nIts fallback failed: {type(error).__name__}: {error}"
+            text = f"{verdict.error}\nIts fallback failed: {verdicts.text_of(error)}"
             return replace(verdict, error=text[: verdicts.ERROR_KEPT])
         return verdict
 
@@ -351,7 +352,7 @@ class BatchExecutor:
             lambda connection: end_attempt(connection, lease, verdict, now=now, check_at=check_at, outcomes=outcomes)
         )
         if ending is None:
-            raise _lost(lease)
+            raise lost(lease)
         return ending
 
     def _follow(self, lease: Lease, ending: Ending) -> None:
@@ -386,10 +387,6 @@ def _refuse_stranger(run_id: str, batch_id: int, generation: int, delivery: Deli
 
 def _draw() -> float:
     return random.random()  # noqa: S311 - no secret
-
-
-def _lost(lease: Lease) -> LostLease:
-    return LostLease(f"Batch {lease.number} of run {lease.run_id} is another attempt's now.")
 
 
 def _unknown(task: object) -> Gone:

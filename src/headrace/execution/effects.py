@@ -16,7 +16,7 @@ from headrace.database.states import EffectState
 from headrace.errors import EffectNotDone
 from headrace.execution.control import InDoubt
 from headrace.execution.hold import Hold
-from headrace.execution.verdicts import ERROR_KEPT
+from headrace.execution.verdicts import text_of
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ def _call(hold: Hold, key: str, effect: Callable[[str], object], repeatable: boo
         hold.write(lambda connection: effect_rows.take_back(connection, batch_id, key))
         raise
     except Exception as error:
-        text = f"{type(error).__name__}: {error}"[:ERROR_KEPT]
+        text = text_of(error)
         hold.write(lambda connection: effect_rows.note_error(connection, batch_id, key, text))
         if repeatable:
             raise

@@ -88,7 +88,7 @@ class Hold:
             if outcomes is not None:
                 self.note(connection, outcomes)
             elif not lease_rows.hold_batch(connection, self.lease):
-                raise self.lost()
+                raise lost(self.lease)
             self._open = connection
             try:
                 yield connection
@@ -110,14 +110,14 @@ class Hold:
 
         written = self.database.write_together(fenced)
         if written is None:
-            raise self.lost()
+            raise lost(self.lease)
         self.outcomes = outcomes or self.outcomes
         return written[0]
 
     def note(self, connection: Connection, outcomes: str) -> None:
         """Write how the items stand, in an open transaction. Raises LostLease."""
         if not lease_rows.note_outcomes(connection, self.lease, outcomes):
-            raise self.lost()
+            raise lost(self.lease)
         self._next = outcomes, self.ending
 
     def save(self, text: str, committed: Callable[[], object]) -> None:
@@ -131,7 +131,7 @@ class Hold:
         else:
             saved = self.database.write_together(lambda connection: lease_rows.save(connection, self.lease, text))
         if not saved:
-            raise self.lost()
+            raise lost(self.lease)
         if self._open is None:
             committed()
 
@@ -141,12 +141,13 @@ class Hold:
         verdict = verdicts.done(warning="\n".join(self.warnings))
         ending = end_attempt(connection, self.lease, verdict, now=self.now_ms(), outcomes=outcomes)
         if ending is None:
-            raise self.lost()
+            raise lost(self.lease)
         self._next = outcomes, ending
-
-    def lost(self) -> LostLease:
-        """The error to raise when the batch is not the attempt's own any more."""
-        return LostLease(f"Batch {self.lease.number} of run {self.lease.run_id} is another attempt's now.")
 
     def _committed(self) -> None:
         self.outcomes, self.ending = self._next
+
+
+def lost(lease: Lease) -> LostLease:
+    """The error to raise when a batch is not the attempt's own any more."""
+    return LostLease(f"Batch {lease.number} of run {lease.run_id} is another attempt's now.")

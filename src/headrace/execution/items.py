@@ -15,7 +15,7 @@ from headrace.errors import Cancel, ItemsFailed, LostLease, PermanentFailure, Re
 from headrace.execution.control import ContinueLater, InDoubt
 from headrace.execution.effects import do_once
 from headrace.execution.hold import Hold
-from headrace.execution.verdicts import ERROR_KEPT
+from headrace.execution.verdicts import ERROR_KEPT, text_of
 
 T = TypeVar("T")
 _CHUNK_ITEMS = 100
@@ -157,7 +157,7 @@ class Round:
             except Exception as error:
                 if item.is_done:
                     raise
-                self._note(position, self._judge(error), _text(error))
+                self._note(position, self._judge(error), text_of(error))
             else:
                 if not item.is_done or item.warning:
                     self._note(position, ItemState.DONE, item.warning)
@@ -215,7 +215,7 @@ class Round:
                 self._stop = error
                 break
             state = ItemState.DONE if error is None else self._judge(error)
-            self._record(connection, position, state, "" if error is None else _text(error))
+            self._record(connection, position, state, "" if error is None else text_of(error))
             outcomes = mark(outcomes, position, state)
             if self.hold.clock.now() >= until:
                 break
@@ -269,7 +269,7 @@ class Round:
         first = self._errors[0]
         waits = [error.after for error in self._errors if isinstance(error, Retry) and error.after is not None]
         failure = ItemsFailed(
-            f"{len(self._errors)} of {len(self._items)} items failed; first: {_text(first)}",
+            f"{len(self._errors)} of {len(self._items)} items failed; first: {text_of(first)}",
             after=max(waits, default=None),
         )
         failure.__cause__ = first
@@ -290,8 +290,3 @@ def _write_one(connection: Connection, value: Any, work: Callable[[Connection, A
 
 def _warning(position: int, text: str) -> str:
     return f"Item {position}: {text}"
-
-
-def _text(error: Exception) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -84,7 +84,7 @@ def released(lease: Lease) -> Verdict:
 
 def raised(error: Exception, lease: Lease, options: TaskOptions, tries: Tries) -> Verdict:
     """The handler raised."""
-    text = _text(error)
+    text = text_of(error)
     trace = _storable("".join(traceback.format_exception(error))[-TRACE_KEPT:])
     if isinstance(error, Snooze):
         return _snoozed(error, lease, tries.now)
@@ -148,7 +148,7 @@ def _snoozed(error: Snooze, lease: Lease, now: int) -> Verdict:
     return Verdict(
         BatchState.PENDING,
         Outcome.SNOOZED,
-        error=_text(error) if str(error) else "",
+        error=text_of(error) if str(error) else "",
         due_at=now + int(error.after * 1000),
         renews=True,
         counts=False,
@@ -180,7 +180,8 @@ def _undecided(outcome: Outcome, text: str, lease: Lease) -> Verdict:
     return Verdict(BatchState.UNDECIDED, outcome, text, failures=lease.failures, losses=lease.losses)
 
 
-def _text(error: Exception) -> str:
+def text_of(error: BaseException) -> str:
+    """An error in words that databases keep: its class, and what it says, at most 2,000 characters."""
     try:
         text = str(error)
     except Exception as unspeakable:  # noqa: BLE001 - the author's own class may raise anything

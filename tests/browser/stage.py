@@ -8,13 +8,13 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from headrace.console import site
+from headrace.console.service import PAGES as SERVICE_PAGES
 from tests.e2e.site import Site, copy_application, run_site
 from tools import chromium
 
 JOB = "/v1/cron/synchronizeUserAccess"
 SLOW_JOB = "/v1/cron/auditProjectAccess"
-PAGES = tuple(page.path for page in site.PAGES)
+PAGES = tuple(page.path for page in SERVICE_PAGES)
 DEAD = "dead"
 DOUBT = "doubt"
 WIDE = (1280, 800)

@@ -2,8 +2,8 @@
 
 from flask.testing import FlaskClient
 
+from headrace.console.service import PAGES
 from headrace.console.sessions import Sessions
-from headrace.console.site import PAGES
 from tests.console.conftest import csrf_of
 
 

@@ -240,9 +240,15 @@ def test_there_is_no_caller_where_no_guard_names_one(guarded: Files) -> None:
         ("x-guard: MODULE.caller_of", "x-guard: 5", "is no Python path"),
         ("x-guard: MODULE.caller_of", "x-guard: MODULE.count_users", "cannot be called as count_users(token)"),
         ("type: http, scheme: bearer, x-", "type: http, scheme: basic, x-", "of type http, scheme bearer"),
-        ("[{userToken: []}]", "[{userToken: []}, {adminToken: []}]", "a bearer scheme with x-guard, or open with []"),
-        ("[{userToken: []}]", "[{userToken: [], adminToken: []}]", "a bearer scheme with x-guard, or open with []"),
-        (", x-guard: MODULE.caller_of", "", "a bearer scheme with x-guard, or open with []"),
+        (
+            "[{userToken: []}]",
+            "[{userToken: []}, {adminToken: []}]",
+            "by a bearer scheme with x-guard",
+        ),
+        ("[{userToken: []}]", "[{userToken: [], adminToken: []}]", "by a bearer scheme with x-guard"),
+        ("[{userToken: []}]", "[{adminToken: [everything]}]", "which may name one of read, send_schedule, retry_task"),
+        ("[{userToken: []}]", "[{adminToken: [read, purge]}]", "which may name one of read, send_schedule, retry_task"),
+        (", x-guard: MODULE.caller_of", "", "by a bearer scheme with x-guard"),
     ],
 )
 def test_a_guard_that_cannot_be_is_a_fault_of_the_contract(guarded: Files, old: str, new: str, says: str) -> None:

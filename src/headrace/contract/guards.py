@@ -14,6 +14,10 @@ CRON_HEADER = "X-Appengine-Cron"
 QUEUE_HEADER = "X-CloudTasks-QueueName"
 CALLER = "headrace.caller"
 """Where the WSGI environment of an admitted request has its caller's name, if an x-guard gave one."""
+OPERATOR = "headrace.operator"
+"""Where it has the name of the operator who makes it, by the admin API."""
+ROOT = "admin token"
+"""The operator's name of who brings HEADRACE_ADMIN_TOKEN."""
 
 
 class Guards:
@@ -99,6 +103,7 @@ class Guards:
         token = _bearer(request)
         if token is None or not hmac.compare_digest(token.encode(), wanted.encode()):
             raise Unauthenticated("The admin API wants its token.", hint="Send Authorization: Bearer <token>.")
+        request.environ[OPERATOR] = ROOT
 
     def _admit_caller(self, operation: Operation, request: Request) -> None:
         name = operation.caller_of(_bearer(request)) if operation.caller_of is not None else None

@@ -41,6 +41,24 @@ class Guard(Enum):
     PUBLIC = "public"
 
 
+class Permission(StrEnum):
+    """What an operator may do; an operation names one as the scope of `adminToken`.
+
+    `admin` is everything; an operation that names none needs it.
+    """
+
+    READ = "read"
+    SEND_SCHEDULE = "send_schedule"
+    RETRY_TASK = "retry_task"
+    CANCEL = "cancel"
+    DECIDE = "decide"
+    PAUSE = "pause"
+    PURGE = "purge"
+    SETTINGS = "settings"
+    ACKNOWLEDGE = "acknowledge"
+    ADMIN = "admin"
+
+
 CallerOf = Callable[[str | None], str | None]
 """From the bearer token of a request (None: it has none) to the caller's name; None lets nobody in."""
 
@@ -141,7 +159,7 @@ class Operation:
     `parameters` names the path and query parameters that the function gets. `payload` points to the JSON schema
     of the body; None where there is no body, or no schema of it. `schema` describes the same for code: a marshmallow
     schema for objects, a field for scalars; where the payload is an array, it describes one item. `caller_of` is
-    the application's own guard, where `guard` is CALLER.
+    the application's own guard, where `guard` is CALLER; `permission` what an operator needs, where it is ADMIN.
     """
 
     path: str
@@ -158,6 +176,7 @@ class Operation:
     schema: Schema | Field[Any] | None = None
     fallback: Callable[..., Any] | None = None
     caller_of: CallerOf | None = None
+    permission: Permission = Permission.ADMIN
 
     def items_of(self, payload: Any) -> list[Any]:
         """The elements of an array, or the payload alone: objects as the schema makes them, scalars as they are.

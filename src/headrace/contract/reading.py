@@ -21,6 +21,7 @@ from headrace.contract.operations import (
     JobOptions,
     Kind,
     Operation,
+    Permission,
     TaskOptions,
 )
 from headrace.contract.options import OptionFaults, read_job_options, read_task_options
@@ -130,6 +131,7 @@ class _Operation:
             kind=self._kind,
             function=function,
             guard=guard,
+            permission=self._permission() or Permission.ADMIN,
             job=job,
             task=task,
             line=self._document.start_of(self._declared.place)[0],
@@ -169,14 +171,24 @@ class _Operation:
             return None
         if security == []:
             return Guard.PUBLIC
-        if security == [{Guard.ADMIN.value: []}]:
+        if self._permission() is not None:
             return Guard.ADMIN
         if self._own_scheme() is not None:
             return Guard.CALLER
         self._fault(
             ("security",),
-            f"A request is guarded by [{{{Guard.ADMIN.value}: []}}] or a bearer scheme with x-guard, or open with [].",
+            f"A request is guarded by [{{{Guard.ADMIN.value}: []}}], which may name one of "
+            f"{', '.join(Permission)}, or by a bearer scheme with x-guard, or open with [].",
         )
+        return None
+
+    def _permission(self) -> Permission | None:
+        """What an operator needs to call this; None where it is guarded otherwise."""
+        match self._node.get("security", self._document.data.get("security")):
+            case [{Guard.ADMIN.value: []} as scheme] if len(scheme) == 1:
+                return Permission.ADMIN
+            case [{Guard.ADMIN.value: [str(name)]} as scheme] if len(scheme) == 1 and name in set(Permission):
+                return Permission(name)
         return None
 
     def _own_scheme(self) -> Place | None:

@@ -9,10 +9,7 @@ from headrace.errors import NotFound
 from headrace.operators import Operators
 from headrace.operators.dead_letters import Matching
 from headrace.operators.decisions import Decision
-from headrace.service.current import current_service
-
-ACTOR = "admin token"
-"""Who the audit says it was: the one whom the guard let in."""
+from headrace.service.current import current_service, operator
 
 
 def list_runs(limit: int = 50, job: str | None = None, state: str | None = None) -> dict[str, Any]:
@@ -43,7 +40,7 @@ def cancel_run(run_id: str) -> None:
     Raises NotFound and WrongState.
     """
     asked = request.get_json() if request.content_length else {}
-    _operators().cancelling.cancel(run_id, reason=asked.get("reason", ""), actor=ACTOR)
+    _operators().cancelling.cancel(run_id, reason=asked.get("reason", ""), actor=operator())
 
 
 def retry_run(run_id: str) -> dict[str, int]:
@@ -51,7 +48,7 @@ def retry_run(run_id: str) -> dict[str, int]:
 
     Raises NotFound and WrongState.
     """
-    return {"retried": _operators().dead_letters.retry_run(run_id, actor=ACTOR)}
+    return {"retried": _operators().dead_letters.retry_run(run_id, actor=operator())}
 
 
 def show_batch(batch_id: int) -> Mapping[str, Any]:
@@ -71,12 +68,12 @@ def list_dead(
 
 def retry_all_dead() -> dict[str, int]:
     """Try all dead batches again that match the body."""
-    return {"retried": _operators().dead_letters.retry_all(Matching(**request.get_json()), actor=ACTOR)}
+    return {"retried": _operators().dead_letters.retry_all(Matching(**request.get_json()), actor=operator())}
 
 
 def discard_all_dead() -> dict[str, int]:
     """Give up all dead batches that match the body."""
-    return {"discarded": _operators().dead_letters.discard_all(Matching(**request.get_json()), actor=ACTOR)}
+    return {"discarded": _operators().dead_letters.discard_all(Matching(**request.get_json()), actor=operator())}
 
 
 def retry_dead(batch_id: int) -> None:
@@ -84,7 +81,7 @@ def retry_dead(batch_id: int) -> None:
 
     Raises NotFound and WrongState.
     """
-    _operators().dead_letters.retry(batch_id, actor=ACTOR)
+    _operators().dead_letters.retry(batch_id, actor=operator())
 
 
 def edit_dead(batch_id: int) -> None:
@@ -92,7 +89,7 @@ def edit_dead(batch_id: int) -> None:
 
     Raises NotFound, WrongState and BadRequest.
     """
-    _operators().dead_letters.edit(batch_id, request.get_json()["payload"], actor=ACTOR)
+    _operators().dead_letters.edit(batch_id, request.get_json()["payload"], actor=operator())
 
 
 def discard_dead(batch_id: int) -> None:
@@ -100,7 +97,7 @@ def discard_dead(batch_id: int) -> None:
 
     Raises NotFound and WrongState.
     """
-    _operators().dead_letters.discard(batch_id, actor=ACTOR)
+    _operators().dead_letters.discard(batch_id, actor=operator())
 
 
 def list_decisions(limit: int = 50) -> dict[str, Any]:
@@ -113,7 +110,7 @@ def decide(batch_id: int) -> None:
 
     Raises NotFound and WrongState.
     """
-    _operators().decisions.decide(batch_id, Decision(request.get_json()["decision"]), actor=ACTOR)
+    _operators().decisions.decide(batch_id, Decision(request.get_json()["decision"]), actor=operator())
 
 
 def list_settings() -> dict[str, Any]:
@@ -128,7 +125,7 @@ def put_setting() -> Mapping[str, Any]:
     """
     asked = request.get_json()
     value = asked["value"]
-    return current_service().overrides.put(asked["key"], None if value is None else str(value), actor=ACTOR)
+    return current_service().overrides.put(asked["key"], None if value is None else str(value), actor=operator())
 
 
 def list_audit(limit: int = 50, object: str | None = None) -> dict[str, Any]:

@@ -3,8 +3,7 @@
 from typing import Any
 
 from headrace.alerts import Alerts
-from headrace.service.admin import ACTOR
-from headrace.service.current import current_service
+from headrace.service.current import current_service, operator
 
 
 def list_alerts(limit: int = 50) -> dict[str, Any]:
@@ -17,7 +16,7 @@ def acknowledge_alert(alert_id: int) -> None:
 
     Raises NotFound and WrongState.
     """
-    _alerts().acknowledge(alert_id, actor=ACTOR)
+    _alerts().acknowledge(alert_id, actor=operator())
 
 
 def _alerts() -> Alerts:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from headrace.alerts import Alerts
 from headrace.clock import Clock
 from headrace.config.settings import Settings
-from headrace.contract.guards import CALLER
+from headrace.contract.guards import CALLER, OPERATOR
 from headrace.contract.operations import Contract
 from headrace.database import Database
 from headrace.operators import Operators
@@ -98,6 +98,17 @@ def caller() -> str:
     name: str | None = request.environ.get(CALLER)
     if name is None:
         raise RuntimeError("Nobody is known here: the operation's security names no scheme with x-guard.")
+    return name
+
+
+def operator() -> str:
+    """Who makes the request of the admin API that is handled now, for the audit.
+
+    Raises RuntimeError in any other request.
+    """
+    name: str | None = request.environ.get(OPERATOR)
+    if name is None:
+        raise RuntimeError("No operator is known here: the operation's security is not adminToken.")
     return name
 
 

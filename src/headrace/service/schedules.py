@@ -5,9 +5,7 @@ from typing import Any
 
 from flask import Response, request
 
-from headrace.service.current import current_service
-
-_ACTOR = "admin token"
+from headrace.service.current import current_service, operator
 
 
 def list_schedules() -> dict[str, Any]:
@@ -21,7 +19,7 @@ def edit_schedule() -> Mapping[str, Any]:
     Raises BadRequest, NotFound and Forbidden.
     """
     asked = request.get_json()
-    return current_service().schedules.edit(asked.pop("url"), asked, actor=_ACTOR)
+    return current_service().schedules.edit(asked.pop("url"), asked, actor=operator())
 
 
 def pause_schedule() -> Mapping[str, Any]:
@@ -29,7 +27,7 @@ def pause_schedule() -> Mapping[str, Any]:
 
     Raises NotFound, Forbidden and WrongState.
     """
-    return current_service().schedules.pause(request.get_json()["url"], actor=_ACTOR)
+    return current_service().schedules.pause(request.get_json()["url"], actor=operator())
 
 
 def resume_schedule() -> Mapping[str, Any]:
@@ -37,7 +35,7 @@ def resume_schedule() -> Mapping[str, Any]:
 
     Raises NotFound, Forbidden and WrongState.
     """
-    return current_service().schedules.resume(request.get_json()["url"], actor=_ACTOR)
+    return current_service().schedules.resume(request.get_json()["url"], actor=operator())
 
 
 def send_schedule() -> Response:
@@ -45,7 +43,7 @@ def send_schedule() -> Response:
 
     Raises NotFound and Forbidden.
     """
-    run_id = current_service().schedules.send(request.get_json()["url"], actor=_ACTOR)
+    run_id = current_service().schedules.send(request.get_json()["url"], actor=operator())
     response = Response(status=204, headers={"X-Run-Id": run_id})
     del response.headers["Content-Type"]
     return response

@@ -3,7 +3,9 @@
 from typing import Any
 
 from headrace.alerts import Alerts
-from headrace.console.site import Site, actor
+from headrace.console.access import actor
+from headrace.console.site import Site
+from headrace.contract.operations import Permission
 from headrace.service.current import current_service
 
 PER_PAGE = 100
@@ -12,7 +14,7 @@ PER_PAGE = 100
 def register(site: Site) -> None:
     """Add the page of alerts."""
     site.page("/alerts", list_alerts)
-    site.action("/alerts/<int:alert_id>/acknowledge", acknowledge)
+    site.action("/alerts/<int:alert_id>/acknowledge", acknowledge, needs=Permission.ACKNOWLEDGE)
 
 
 def list_alerts() -> tuple[str, dict[str, Any]]:

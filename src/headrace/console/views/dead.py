@@ -4,7 +4,10 @@ from typing import Any
 
 from flask import request
 
-from headrace.console.site import Site, actor, operators
+from headrace.console.access import actor
+from headrace.console.service import operators
+from headrace.console.site import Site
+from headrace.contract.operations import Permission
 from headrace.database.states import Cause
 from headrace.operators.dead_letters import Matching
 from headrace.service.current import current_service
@@ -15,8 +18,8 @@ PER_PAGE = 100
 def register(site: Site) -> None:
     """Add the page of dead letters."""
     site.page("/dead", list_dead)
-    site.action("/dead/retry", retry_all)
-    site.action("/dead/discard", discard_all)
+    site.action("/dead/retry", retry_all, needs=Permission.RETRY_TASK)
+    site.action("/dead/discard", discard_all, needs=Permission.PURGE)
 
 
 def list_dead() -> tuple[str, dict[str, Any]]:

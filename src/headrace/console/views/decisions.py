@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from headrace.console.site import Site, actor, operators
+from headrace.console.access import actor
+from headrace.console.service import operators
+from headrace.console.site import Site
+from headrace.contract.operations import Permission
 from headrace.errors import NotFound
 from headrace.operators.decisions import Decision
 
@@ -12,7 +15,7 @@ PER_PAGE = 100
 def register(site: Site) -> None:
     """Add the page of decisions."""
     site.page("/decisions", list_decisions)
-    site.action("/decisions/<int:batch_id>/<word>", decide)
+    site.action("/decisions/<int:batch_id>/<word>", decide, needs=Permission.DECIDE)
 
 
 def list_decisions() -> tuple[str, dict[str, Any]]:

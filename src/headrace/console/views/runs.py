@@ -6,7 +6,10 @@ from typing import Any
 
 from flask import request
 
-from headrace.console.site import Site, actor, operators
+from headrace.console.access import actor
+from headrace.console.service import operators
+from headrace.console.site import Site
+from headrace.contract.operations import Permission
 from headrace.errors import NotFound
 from headrace.service.current import current_service
 
@@ -19,8 +22,8 @@ def register(site: Site) -> None:
     """Add the pages of runs."""
     site.page("/runs", list_runs)
     site.page("/runs/<run_id>", show_run)
-    site.action("/runs/<run_id>/cancel", cancel_run)
-    site.action("/runs/<run_id>/retry", retry_run)
+    site.action("/runs/<run_id>/cancel", cancel_run, needs=Permission.CANCEL)
+    site.action("/runs/<run_id>/retry", retry_run, needs=Permission.RETRY_TASK)
 
 
 def list_runs() -> tuple[str, dict[str, Any]]:

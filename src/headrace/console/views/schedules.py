@@ -4,7 +4,9 @@ from typing import Any
 
 from flask import request
 
-from headrace.console.site import Site, actor
+from headrace.console.access import actor
+from headrace.console.site import Site
+from headrace.contract.operations import Permission
 from headrace.service.current import current_service
 
 
@@ -12,10 +14,10 @@ def register(site: Site) -> None:
     """Add the page of schedules."""
     site.page("/schedules", list_schedules)
     site.page("/schedules/edit", show_editor)
-    site.action("/schedules/pause", pause)
-    site.action("/schedules/resume", resume)
-    site.action("/schedules/send", send)
-    site.action("/schedules/edit", edit)
+    site.action("/schedules/pause", pause, needs=Permission.PAUSE)
+    site.action("/schedules/resume", resume, needs=Permission.PAUSE)
+    site.action("/schedules/send", send, needs=Permission.SEND_SCHEDULE)
+    site.action("/schedules/edit", edit, needs=Permission.SETTINGS)
 
 
 def list_schedules() -> tuple[str, dict[str, Any]]:

@@ -5,7 +5,10 @@ from typing import Any
 import orjson
 from flask import request
 
-from headrace.console.site import Site, actor, operators
+from headrace.console.access import actor
+from headrace.console.service import operators
+from headrace.console.site import Site
+from headrace.contract.operations import Permission
 from headrace.errors import BadRequest
 from headrace.service.current import current_service
 
@@ -14,9 +17,9 @@ def register(site: Site) -> None:
     """Add the page of one task."""
     site.page("/tasks/<int:batch_id>", show_task)
     site.page("/tasks/<int:batch_id>/edit", show_editor)
-    site.action("/tasks/<int:batch_id>/retry", retry_task)
-    site.action("/tasks/<int:batch_id>/edit", edit_task)
-    site.action("/tasks/<int:batch_id>/discard", discard_task)
+    site.action("/tasks/<int:batch_id>/retry", retry_task, needs=Permission.RETRY_TASK)
+    site.action("/tasks/<int:batch_id>/edit", edit_task, needs=Permission.RETRY_TASK)
+    site.action("/tasks/<int:batch_id>/discard", discard_task, needs=Permission.PURGE)
 
 
 def show_task(batch_id: int) -> tuple[str, dict[str, Any]]:

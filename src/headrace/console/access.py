@@ -1,0 +1,104 @@
+"""Who may see a console, and what every answer of it carries: log-in, CSRF, headers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hmac import compare_digest
+
+from flask import Response, g, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from headrace.console.sessions import COOKIE, LIFETIME, Session, Sessions
+
+# Nothing of other places, nothing written into a page; uPlot and htmx set styles by the DOM's own properties.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_OPEN = frozenset({"console.log_in", "console.show_log_in", "console.static_file"})
+
+Show = Callable[[str, dict[str, object], int], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Lets people in by a token. `sessions` is None where there is none to give: then the console is closed.
+
+    `base` is where the console is mounted. `name_of` gives the name of who has a token, None for one that is wrong.
+    """
+
+    base: str
+    sessions: Sessions | None
+    name_of: Callable[[str], str | None]
+
+    def admit(self, show: Show) -> AnyResponse | None:
+        """Let in who is logged in; a change needs the word that only the person's own pages have."""
+        if self.sessions is None:
+            return show("closed.html", {}, 403)
+        g.console_session = self.sessions.read(request.cookies.get(COOKIE))
+        if request.endpoint in _OPEN:
+            return None
+        if g.console_session is None:
+            if request.method != "GET":
+                return Response("Log in first.", 401, mimetype="text/plain")
+            target = f"{self.base}/login?next={request.full_path.rstrip('?')}"
+            if "HX-Request" in request.headers:
+                return Response(status=401, headers={"HX-Redirect": f"{self.base}/login"})
+            return redirect(target, code=303)
+        if request.method != "GET" and not _has_csrf(g.console_session):
+            return Response("This page is from another log-in: load it again.", 403, mimetype="text/plain")
+        return None
+
+    def show_log_in(self, show: Show) -> Response:
+        """The page that asks for the token."""
+        return show("login.html", {"next": self._own_path(request.args.get("next", "")), "refused": False}, 200)
+
+    def log_in(self, show: Show) -> AnyResponse:
+        """Open a session for who has given a token, and lead to the page that was asked for."""
+        target = self._own_path(request.form.get("next", ""))
+        name = self.name_of(request.form.get("token", "").strip())
+        if self.sessions is None or name is None:
+            return show("login.html", {"next": target, "refused": True}, 401)
+        _, cookie = self.sessions.open(name)
+        response = redirect(target, code=303)
+        response.set_cookie(
+            COOKIE, cookie, max_age=LIFETIME, path=self.base, httponly=True, samesite="Strict", secure=request.is_secure
+        )
+        return response
+
+    def log_out(self) -> AnyResponse:
+        """End the session."""
+        response = redirect(f"{self.base}/login", code=303)
+        response.delete_cookie(COOKIE, path=self.base)
+        return response
+
+    def _own_path(self, path: str) -> str:
+        """A path of the console: nobody is sent elsewhere after a log-in."""
+        own = path == self.base or path.startswith((f"{self.base}/", f"{self.base}?"))
+        return path if own and "\\" not in path and "//" not in path else self.base
+
+
+def actor() -> str:
+    """Who is logged in, for the audit."""
+    session: Session = g.console_session
+    return session.actor
+
+
+def harden(response: AnyResponse) -> AnyResponse:
+    """Add the headers that every answer has."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    if request.endpoint != "console.static_file":
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _has_csrf(session: Session) -> bool:
+    given = request.headers.get("X-CSRF-Token") or request.form.get("csrf", "")
+    return compare_digest(given.encode(), session.csrf.encode())

@@ -1,0 +1,45 @@
+"""The console of a service: its pages, over the service's own read models and actions."""
+
+from hmac import compare_digest
+
+from flask import Flask
+
+from headrace.console.access import Access
+from headrace.console.sessions import Sessions
+from headrace.console.site import BASE, Page, make_site
+from headrace.contract.guards import ROOT
+from headrace.operators import Operators
+from headrace.service.current import Service, current_service
+
+PAGES = (
+    Page("", "Overview", "o"),
+    Page("/runs", "Runs", "r"),
+    Page("/dead", "Dead letters", "d"),
+    Page("/decisions", "Decisions", "e"),
+    Page("/schedules", "Schedules", "s"),
+    Page("/alerts", "Alerts", "a"),
+)
+
+
+def mount(app: Flask, service: Service) -> None:
+    """Serve the console of `service` at /console. It stays closed where no admin token is set."""
+    # The views are imported with the first console that is mounted: a service without one pays nothing.
+    from headrace.console.views import register_all
+
+    token = service.settings.admin_token
+
+    def name_of(given: str) -> str | None:
+        return ROOT if token is not None and compare_digest(given.encode(), token.encode()) else None
+
+    access = Access(BASE, None if token is None else Sessions(token), name_of)
+    site = make_site(access, service.clock, PAGES)
+    register_all(site)
+    app.register_blueprint(site.blueprint)
+
+
+def operators() -> Operators:
+    """What people do by hand, on the service of this request."""
+    found = current_service().operators
+    if found is None:
+        raise RuntimeError("This service was put together without operators.")
+    return found

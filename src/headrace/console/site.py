@@ -1,7 +1,7 @@
 """A console: its pages, what shows and what acts, and how it is put together."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask import Blueprint, Response, g, redirect, request, send_from_directory
@@ -9,12 +9,15 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from headrace.clock import Clock
 from headrace.console.access import Access, harden
+from headrace.console.recent import Recent
 from headrace.console.rendering import STATIC, Renderer
 from headrace.console.sessions import Session
 from headrace.contract.operations import Permission
 from headrace.errors import RequestError
 
 BASE = "/console"
+RECENT = 2.0
+"""Seconds that a live update may be old; a page that somebody opens is read anew."""
 _YEAR = 31_536_000
 
 View = Callable[..., Any]
@@ -38,12 +41,16 @@ class Site:
     access: Access
     clock: Clock
     pages: Sequence[Page]
+    recent: Recent = field(default_factory=lambda: Recent(RECENT))
 
     def page(self, rule: str, view: View) -> None:
         """Show, at GET `rule`, the template and values that `view` returns."""
 
         def show(**parts: Any) -> Response:
-            template, values = view(**parts)
+            if _is_tick():
+                template, values = self.recent.get(request.full_path, lambda: view(**parts))
+            else:
+                template, values = view(**parts)
             return self.show(template, values)
 
         self.blueprint.add_url_rule(rule, endpoint=f"GET {rule}".replace(".", "-"), view_func=show, methods=["GET"])
@@ -59,6 +66,8 @@ class Site:
                 target = act(**parts)
             except RequestError as error:
                 return self.show("refused.html", {"error": error, "back": request.referrer or BASE}, error.status)
+            finally:
+                self.recent.forget()
             if "HX-Request" in request.headers:
                 response = Response(status=204)
                 response.headers["HX-Location"] = BASE + target
@@ -71,6 +80,7 @@ class Site:
         """Render a page, with what every page needs."""
         session: Session | None = getattr(g, "console_session", None)
         common = {
+            "layout": "part.html" if _is_tick() else "base.html",
             "pages": self.pages,
             "here": _section(request.path),
             "session": session,
@@ -95,6 +105,11 @@ def make_site(access: Access, clock: Clock, pages: Sequence[Page]) -> Site:
 
 def _static_file(name: str) -> Response:
     return send_from_directory(STATIC, name, max_age=_YEAR)
+
+
+def _is_tick() -> bool:
+    """Whether a page asks for one of its own live parts: htmx names the element then."""
+    return "HX-Target" in request.headers
 
 
 def _section(path: str) -> str:

@@ -6,7 +6,7 @@ Rows in a state are found by partial indexes, and at most `COUNTED` of each stat
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, case, func, or_, select
+from sqlalchemy import Connection, Select, and_, bindparam, case, func, or_, select
 
 from headrace.database.states import BatchState, RunState
 from headrace.database.tables import batches, runs, steps
@@ -44,12 +44,12 @@ def read_backlog(connection: Connection, *, now: int) -> list[Backlog]:
     """
     return [
         Backlog(handler, state, count, delayed, waits_since)
-        for state in _ORDERS
-        for handler, count, delayed, waits_since in connection.execute(_count_of(state, now))
+        for state, counts in _COUNTS.items()
+        for handler, count, delayed, waits_since in connection.execute(counts, {"now": now})
     ]
 
 
-def _count_of(state: BatchState, now: int) -> Select[Any]:
+def _count_of(state: BatchState) -> Select[Any]:
     some = (
         select(batches.c.step_id, batches.c.due_at)
         .where(batches.c.state == state)
@@ -57,7 +57,7 @@ def _count_of(state: BatchState, now: int) -> Select[Any]:
         .limit(COUNTED)
         .subquery()
     )
-    later = and_(some.c.due_at.is_not(None), some.c.due_at > now)
+    later = and_(some.c.due_at.is_not(None), some.c.due_at > bindparam("now"))
     return (
         select(
             steps.c.handler,
@@ -68,6 +68,10 @@ def _count_of(state: BatchState, now: int) -> Select[Any]:
         .select_from(some.join(steps, steps.c.id == some.c.step_id))
         .group_by(steps.c.handler)
     )
+
+
+# To write a statement costs more than to run it: these are written once.
+_COUNTS = {state: _count_of(state) for state in _ORDERS}
 
 
 def outstanding_by_handler(connection: Connection) -> dict[str, int]:
@@ -86,11 +90,15 @@ def outstanding_by_handler(connection: Connection) -> dict[str, int]:
 
 def count_live_runs(connection: Connection) -> dict[RunState, int]:
     """Runs that have not ended, by state: at most `COUNTED` of each."""
-    counts = {}
-    for state in _LIVE_RUNS:
-        some = select(runs.c.id).where(runs.c.state == state).limit(COUNTED).subquery()
-        counts[state] = connection.execute(select(func.count()).select_from(some)).scalar_one()
-    return counts
+    return {state: connection.execute(_RUNS_IN[state]).scalar_one() for state in _LIVE_RUNS}
+
+
+def _count_runs(state: RunState) -> Select[Any]:
+    some = select(runs.c.id).where(runs.c.state == state).limit(COUNTED).subquery()
+    return select(func.count()).select_from(some)
+
+
+_RUNS_IN = {state: _count_runs(state) for state in _LIVE_RUNS}
 
 
 @dataclass(frozen=True, slots=True)

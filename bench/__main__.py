@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 import uvloop
 
-from bench import bookkeeping, cloud, contract, engine, pile, service
+from bench import bookkeeping, cloud, console, contract, engine, pile, service
 from bench.rows import Row, print_rows
 
 PARTS: dict[str, Callable[[], Iterable[Row]]] = {
@@ -15,6 +15,7 @@ PARTS: dict[str, Callable[[], Iterable[Row]]] = {
     "bookkeeping": bookkeeping.rows,
     "service": service.rows,
     "pile": pile.rows,
+    "console": console.rows,
 }
 
 if __name__ == "__main__":

@@ -120,8 +120,11 @@ class Inside:
 
 
 @contextmanager
-def inside(folder: Path) -> Iterator[Inside]:
-    """The bench's application on a database in `folder`. Log lines are made and written, but not between figures."""
+def inside(folder: Path, database_url: str | None = None) -> Iterator[Inside]:
+    """The bench's application on its own SQLite file in `folder`, or on another database.
+
+    Log lines are made and written, but not between figures.
+    """
     issuer, driver = Issuer(), Pushed()
     settings = load_settings(
         {
@@ -132,6 +135,7 @@ def inside(folder: Path) -> Iterator[Inside]:
             "HEADRACE_SCHEDULER_SERVICE_ACCOUNT": ACCOUNT,
             "HEADRACE_TOKEN_ISSUER": ISSUER,
             "HEADRACE_ADMIN_TOKEN": ADMIN,
+            "HEADRACE_DATABASE_URL": database_url or "",
         },
         folder=APPLICATION,
     )

@@ -87,6 +87,10 @@ def fill(database: Database, tasks: int) -> None:
         _insert(connection, runs, (_run(run) for run in ended))
         _insert(connection, steps, (_step(run) for run in ended))
         _insert(connection, batches, (_batch(run, number) for run in ended for number in range(1, run.batches + 1)))
+        if connection.dialect.name == "postgresql":
+            # The steps brought their ids; the next one goes on behind them.
+            own = func.pg_get_serial_sequence(steps.name, steps.c.id.name)
+            connection.execute(select(func.setval(own, select(func.max(steps.c.id)).scalar_subquery())))
 
 
 def _insert(connection: Connection, table: Table, values: Iterator[dict[str, Any]]) -> None:

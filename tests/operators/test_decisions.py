@@ -66,11 +66,13 @@ def test_it_waits_with_all_that_is_known_of_it(
     instance: Instance, queue: QueueInMemory, clock: ManualClock, undecided: int, vendor: Vendor
 ) -> None:
     (waiting,) = instance.operators.decisions.list(limit=10)
-    assert (waiting["state"], waiting["payload"], waiting["saved"]) == ("undecided", [1, 2, 3], {"asked": 1})
+    assert (waiting["batch_id"], waiting["state"]) == (undecided, "undecided")
     (effect,) = waiting["effects"]
     assert (effect["key"], effect["state"], effect["in_doubt"]) == ("mail", "begun", True)
     assert "no answer came" in effect["error"]
-    assert [attempt["number"] for attempt in waiting["attempts"]] == [1]
+    shown = instance.operators.batches.show(undecided)
+    assert (shown["payload"], shown["saved"], shown["effects"]) == ([1, 2, 3], {"asked": 1}, [effect])
+    assert [attempt["number"] for attempt in shown["attempts"]] == [1]
     clock.advance(3_600)
     instance.sweeps.sweep()
     drain(queue, instance)

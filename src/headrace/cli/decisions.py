@@ -24,13 +24,14 @@ def command() -> None:
 @folder_option
 @json_option
 def list_decisions(limit: int, folder: Path, as_json: bool) -> None:
-    """List the batches that wait for a decision, with all that is known of each."""
-    waiting = client_of(folder).ask("/api/v1/decisions", limit=limit)["decisions"]
+    """List the batches that wait for a decision, with all that is known of each; as JSON, with their effects."""
+    client = client_of(folder)
+    waiting = client.ask("/api/v1/decisions", limit=limit)["decisions"]
     if as_json:
         click.echo(json.dumps(waiting))
         return
     for batch in waiting:
-        print_batch(Console(), batch)
+        print_batch(Console(), client.ask(f"/api/v1/batches/{batch['batch_id']}"))
     click.echo(f"{len(waiting)} to be decided")
 
 

@@ -1,5 +1,6 @@
 """Queries of effects: what must happen once, and whether it did. Times are epoch milliseconds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +46,17 @@ def find_effect(connection: Connection, batch_id: int, key: str) -> EffectRow | 
 
 def list_effects(connection: Connection, batch_id: int) -> list[EffectRow]:
     """A batch's effects, in the order in which they were begun."""
-    statement = select(*_COLUMNS).where(effects.c.batch_id == batch_id).order_by(effects.c.begun_at, effects.c.key)
-    return [_effect(row) for row in connection.execute(statement)]
+    return effects_of(connection, [batch_id])[batch_id]
+
+
+def effects_of(connection: Connection, batch_ids: Sequence[int]) -> dict[int, list[EffectRow]]:
+    """The effects of several batches, each batch's in the order in which they were begun."""
+    found: dict[int, list[EffectRow]] = {batch_id: [] for batch_id in batch_ids}
+    statement = select(*_COLUMNS).where(effects.c.batch_id.in_(batch_ids)).order_by(effects.c.begun_at, effects.c.key)
+    for row in connection.execute(statement):
+        effect = _effect(row)
+        found[effect.batch_id].append(effect)
+    return found
 
 
 def begin_effect(connection: Connection, batch_id: int, key: str, *, run_id: str, repeatable: bool, now: int) -> None:

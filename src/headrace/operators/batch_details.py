@@ -85,7 +85,7 @@ def details_of(connection: Connection, batch: BatchRow) -> dict[str, Any]:
         "due_at": _time(batch.due_at),
         "waits_for": why_waiting(connection, batch),
         "items_in_trouble": [show_item(item) for item in items],
-        "effects": [_effect(effect) for effect in effect_rows.list_effects(connection, batch.id)],
+        "effects": [show_effect(effect) for effect in effect_rows.list_effects(connection, batch.id)],
         "logs": [_log(each) for each in log_rows.logs_of(connection, batch.id)],
         "attempts": _attempts(batch, attempt_rows.attempts_of(connection, batch.id)),
     }
@@ -130,7 +130,8 @@ def _log(log: AttemptLog) -> dict[str, Any]:
     }
 
 
-def _effect(effect: EffectRow) -> dict[str, Any]:
+def show_effect(effect: EffectRow) -> dict[str, Any]:
+    """An effect of a batch."""
     return {
         "key": effect.key,
         "state": effect.state.value,

@@ -14,7 +14,7 @@ from headrace.database.batch_rows import BatchRow, Narrowing
 from headrace.database.states import BatchState, ItemState
 from headrace.errors import WrongState
 from headrace.execution.ending import tally
-from headrace.operators.batch_details import details_of, find, moved
+from headrace.operators.batch_details import find, moved, show_effect, summary_of
 from headrace.runs.fanin import end_if_complete
 from headrace.runs.relay import Relay
 
@@ -41,10 +41,13 @@ class Decisions:
     go_on: Callable[[str], None]
 
     def list(self, *, limit: int) -> Sequence[dict[str, Any]]:
-        """Batches that wait for a decision, the newest first, with all that is known of each."""
+        """Batches that wait for a decision, the newest first, with the effects of each."""
         with self.database.read() as connection:
             found = batch_rows.list_batches(connection, state=BatchState.UNDECIDED, limit=limit)
-            return [details_of(connection, batch) for batch in found]
+            effects = effect_rows.effects_of(connection, [batch.id for batch in found])
+        return [
+            {**summary_of(batch), "effects": [show_effect(effect) for effect in effects[batch.id]]} for batch in found
+        ]
 
     def decide(self, batch_id: int, decision: Decision, *, actor: str) -> None:
         """Do with a batch what a person decided.

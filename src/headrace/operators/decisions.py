@@ -6,6 +6,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
+import orjson
 from sqlalchemy import Connection
 
 from headrace.clock import Clock
@@ -41,12 +42,17 @@ class Decisions:
     go_on: Callable[[str], None]
 
     def list(self, *, limit: int) -> Sequence[dict[str, Any]]:
-        """Batches that wait for a decision, the newest first, with the effects of each."""
+        """Batches that wait for a decision, the newest first, with the payload and the effects of each."""
         with self.database.read() as connection:
             found = batch_rows.list_batches(connection, state=BatchState.UNDECIDED, limit=limit)
             effects = effect_rows.effects_of(connection, [batch.id for batch in found])
         return [
-            {**summary_of(batch), "effects": [show_effect(effect) for effect in effects[batch.id]]} for batch in found
+            {
+                **summary_of(batch),
+                "payload": orjson.loads(batch.payload),
+                "effects": [show_effect(effect) for effect in effects[batch.id]],
+            }
+            for batch in found
         ]
 
     def decide(self, batch_id: int, decision: Decision, *, actor: str) -> None:

@@ -5,7 +5,7 @@ import threading
 import pytest
 from flask.testing import FlaskClient
 
-from headrace.console.recent import MOST, Recent
+from headrace.console.recent import LONGEST, MOST, Recent
 from tests.console.conftest import csrf_of
 from tests.console.test_pages import start
 
@@ -19,6 +19,23 @@ def test_a_value_is_kept_for_its_time_and_then_read_again() -> None:
     assert recent.get("b", lambda: next(reads)) == 1
     now[0] = 2.0
     assert recent.get("a", lambda: next(reads)) == 2
+
+
+def test_what_is_dear_to_read_is_kept_longer_but_not_for_long() -> None:
+    now, reads = [0.0], iter(range(10))
+
+    def read(seconds: float) -> int:
+        now[0] += seconds
+        return next(reads)
+
+    recent = Recent(2.0, lambda: now[0])
+    recent.get("a", lambda: read(0.05))
+    now[0] = 4.9
+    assert recent.get("a", lambda: read(0.05)) == 0, "50 ms are a hundredth of 5 s"
+    now[0] = 5.1
+    assert recent.get("a", lambda: read(2.0)) == 1
+    now[0] = 5.1 + LONGEST
+    assert recent.get("a", lambda: read(2.0)) == 2
 
 
 def test_what_cannot_be_read_is_not_kept() -> None:

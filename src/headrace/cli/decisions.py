@@ -24,7 +24,7 @@ def command() -> None:
 @folder_option
 @json_option
 def list_decisions(limit: int, folder: Path, as_json: bool) -> None:
-    """List the batches that wait for a decision, with all that is known of each; as JSON, with their payloads and effects."""
+    """List the batches that wait for a decision, with all that is known of each; as JSON, with payload and effects."""
     client = client_of(folder)
     waiting = client.ask("/api/v1/decisions", limit=limit)["decisions"]
     if as_json:

@@ -1,5 +1,6 @@
 """What pages read, kept for a moment: however many people watch one page live, it is read once for all of them."""
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -9,17 +10,23 @@ from typing import Any
 
 MOST = 100
 """Pages whose values are kept at one time."""
+LONGEST = 10.0
+"""Seconds that a value is kept at most."""
+_SHARE = 0.01
 
 
 @dataclass(slots=True)
 class _Kept:
     lock: threading.Lock = field(default_factory=threading.Lock)
     value: Any = None
-    read_at: float | None = None
+    until: float = -math.inf
 
 
 class Recent:
-    """Keeps values by their keys for `seconds` of `monotonic`. Thread-safe: one reads, the others wait for it."""
+    """Keeps values by their keys for `seconds` of `monotonic`. Thread-safe: one reads, the others wait for it.
+
+    A value that is dear to read is kept longer, so that reading it takes a hundredth of the time.
+    """
 
     def __init__(self, seconds: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -35,10 +42,11 @@ class Recent:
             if len(self._kept) > MOST:
                 self._kept.popitem(last=False)
         with kept.lock:
-            now = self._monotonic()
-            if kept.read_at is None or now - kept.read_at >= self._seconds:
+            begun = self._monotonic()
+            if begun >= kept.until:
                 kept.value = read()
-                kept.read_at = now
+                taken = self._monotonic() - begun
+                kept.until = begun + min(LONGEST, max(self._seconds, taken / _SHARE))
             return kept.value
 
     def forget(self) -> None:

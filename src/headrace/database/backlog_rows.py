@@ -43,7 +43,7 @@ def read_backlog(connection: Connection, *, now: int) -> list[Backlog]:
     Where more than `COUNTED` batches are in a state, `count` is of the first so many.
     """
     return [
-        Backlog(handler, state, count, delayed, waits_since)
+        Backlog(handler, state, int(count), int(delayed), waits_since)
         for state, counts in _COUNTS.items()
         for handler, count, delayed, waits_since in connection.execute(counts, {"now": now})
     ]
@@ -57,15 +57,24 @@ def _count_of(state: BatchState) -> Select[Any]:
         .limit(COUNTED)
         .subquery()
     )
-    later = and_(some.c.due_at.is_not(None), some.c.due_at > bindparam("now"))
-    return (
+    is_later = and_(some.c.due_at.is_not(None), some.c.due_at > bindparam("now"))
+    # By step first: to look up the step of each batch would cost more than all the rest.
+    by_step = (
         select(
-            steps.c.handler,
-            func.count(),
-            func.count().filter(later),
-            func.min(case((later, None), else_=func.coalesce(some.c.due_at, steps.c.created_at))),
+            some.c.step_id,
+            func.count().label("count"),
+            func.count().filter(is_later).label("delayed"),
+            func.count().filter(some.c.due_at.is_(None)).label("at_once"),
+            func.min(some.c.due_at).filter(~is_later).label("due_at"),
         )
-        .select_from(some.join(steps, steps.c.id == some.c.step_id))
+        .group_by(some.c.step_id)
+        .subquery()
+    )
+    since = case((by_step.c.at_once > 0, steps.c.created_at), else_=by_step.c.due_at)
+    earlier = case((by_step.c.due_at < since, by_step.c.due_at), else_=since)
+    return (
+        select(steps.c.handler, func.sum(by_step.c.count), func.sum(by_step.c.delayed), func.min(earlier))
+        .select_from(by_step.join(steps, steps.c.id == by_step.c.step_id))
         .group_by(steps.c.handler)
     )
 

@@ -6,7 +6,7 @@ Times are epoch milliseconds.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Select, Subquery, func, select
+from sqlalchemy import ColumnElement, Connection, Select, Subquery, bindparam, func, select
 
 from headrace.database.states import BatchState, Outcome, RunState
 from headrace.database.tables import attempts, batches, runs, steps
@@ -16,7 +16,8 @@ MOST_READ = 1_000
 _WAITING = 500
 # Batches that are executed at about the same time were written at about the same time.
 _NEAR = 5_000
-_failed = attempts.c.outcome.in_(FAILURES)
+# Written into the statement: SQLite sees that its partial index serves only where it reads the same list.
+_failed = attempts.c.outcome.in_(bindparam("failures", FAILURES, expanding=True, literal_execute=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,18 @@ class Failures:
     silent: int
     since: int
     batch_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that ended badly, of a batch."""
+
+    batch_id: int
+    handler: str
+    number: int
+    outcome: Outcome
+    error: str
+    ended_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,22 @@ def failures_since(connection: Connection, *, since: int) -> list[Failures]:
         .group_by(steps.c.handler)
     )
     return [Failures(*row) for row in connection.execute(statement)]
+
+
+def latest_failures(connection: Connection, *, limit: int) -> list[Failure]:
+    """The attempts that ended badly, the latest first."""
+    some = select(attempts).where(_failed).order_by(attempts.c.ended_at.desc()).limit(limit).subquery()
+    statement = (
+        select(some.c.batch_id, steps.c.handler, some.c.number, some.c.outcome, some.c.error, some.c.ended_at)
+        .select_from(some)
+        .join(batches, batches.c.id == some.c.batch_id)
+        .join(steps, steps.c.id == batches.c.step_id)
+        .order_by(some.c.ended_at.desc())
+    )
+    return [
+        Failure(batch_id, handler, number, Outcome(outcome), error, ended_at)
+        for batch_id, handler, number, outcome, error, ended_at in connection.execute(statement)
+    ]
 
 
 def ended_near(connection: Connection, handler: str, batch_id: int, *, since: int, states: Sequence[BatchState]) -> int:

@@ -1,11 +1,11 @@
 """How things stand: backlog and pace of each handler, live runs, what needs somebody."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from headrace.clock import Clock
-from headrace.database import Database, backlog_rows, minute_rows
+from headrace.clock import Clock, rfc3339
+from headrace.database import Database, backlog_rows, minute_rows, trouble_rows
 from headrace.database.backlog_rows import COUNTED, Backlog
 from headrace.database.minute_rows import MinuteRow
 from headrace.database.states import BatchState
@@ -13,6 +13,9 @@ from headrace.database.states import BatchState
 MINUTE = 60_000
 SHOWN = 60
 """Minutes of a chart."""
+RECENT = 5
+"""Whole minutes that a rate is taken of."""
+FAILURES_SHOWN = 5
 _WAITING = (BatchState.PENDING, BatchState.PUSHED)
 
 
@@ -25,9 +28,10 @@ class Situation:
     queues: Mapping[str, str]
 
     def now(self) -> dict[str, Any]:
-        """The situation: `handlers` by name, `totals`, live `runs` by state, and a `chart` of the last hour.
+        """The situation: `handlers` by name, `totals`, live `runs` by state, a `chart` of the last hour, `failures`.
 
-        Counts of waiting batches are exact up to 10,000 of a state.
+        Counts of waiting batches are exact up to 10,000 of a state. Rates are tasks a minute, of the last five whole
+        minutes; `failures` are the latest attempts that ended badly.
         """
         now = int(self.clock.now() * 1000)
         first = now // MINUTE * MINUTE - (SHOWN - 1) * MINUTE
@@ -35,22 +39,24 @@ class Situation:
             backlog = backlog_rows.read_backlog(connection, now=now)
             live = backlog_rows.count_live_runs(connection)
             minutes = minute_rows.list_minutes(connection, since=first)
+            failures = trouble_rows.latest_failures(connection, limit=FAILURES_SHOWN)
         names = sorted({*self.queues, *(each.handler for each in backlog)})
         handlers = [
             {
                 "handler": name,
                 "queue": self.queues.get(name, ""),
                 **_counts([each for each in backlog if each.handler == name], now),
-                **_pace([each for each in minutes if each.handler == name]),
+                **_pace([each for each in minutes if each.handler == name], now),
                 "chart": chart([each for each in minutes if each.handler == name], first),
             }
             for name in names
         ]
         return {
             "handlers": handlers,
-            "totals": {**_counts(backlog, now), **_pace(minutes)},
+            "totals": {**_counts(backlog, now), **_pace(minutes, now)},
             "runs": {state.value: count for state, count in live.items()},
             "chart": chart(minutes, first),
+            "failures": [{**asdict(each), "ended_at": rfc3339(each.ended_at)} for each in failures],
         }
 
 
@@ -83,9 +89,11 @@ def _counts(backlog: Sequence[Backlog], now: int) -> dict[str, Any]:
     }
 
 
-def _pace(minutes: Sequence[MinuteRow]) -> dict[str, Any]:
+def _pace(minutes: Sequence[MinuteRow], now: int) -> dict[str, Any]:
+    begun = now // MINUTE * MINUTE
     attempts, failed = sum(row.attempts for row in minutes), sum(row.failed for row in minutes)
     return {
+        "a_minute": sum(row.done for row in minutes if begun - RECENT * MINUTE <= row.minute < begun) / RECENT,
         "done_last_hour": sum(row.done for row in minutes),
         "items_last_hour": sum(row.items for row in minutes),
         "failed_share": failed / attempts if attempts else None,

@@ -1,5 +1,7 @@
 """Each page does what a person would do there."""
 
+import re
+
 import orjson
 import pytest
 from flask.testing import FlaskClient
@@ -42,6 +44,15 @@ def test_a_run_is_listed_found_and_shown_with_its_steps_and_tasks(browser: Flask
     assert "handlers.access.synchronize_user_access" in page
     assert page.count('class="cell') == 3
     assert browser.get("/console/runs/none").status_code == 404
+
+
+def test_a_run_under_way_tells_how_long_it_will_take(browser: FlaskClient, database: Database) -> None:
+    run_id = start(browser)
+    assert " left" not in browser.get("/console/runs").text
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE headrace_steps SET done = 1")
+    assert re.search(r"about [\d.]+ m?s left", browser.get("/console/runs").text)
+    assert re.search(r"[\d.]+ m?s left", browser.get(f"/console/runs/{run_id}").text)
 
 
 def test_a_run_is_cancelled_from_its_page_and_the_audit_says_so(browser: FlaskClient, database: Database) -> None:

@@ -34,7 +34,16 @@ def list_runs() -> tuple[str, dict[str, Any]]:
     state = state if state in _STATES else ""
     runs = service.reader.list(PER_PAGE, job or None, state or None)
     jobs = [each.operation_id for each in service.contract.operations if each.job or each.task]
-    return "runs.html", {"runs": runs, "job": job, "state": state, "states": _STATES, "jobs": jobs, "limit": PER_PAGE}
+    now = service.clock.now()
+    return "runs.html", {
+        "runs": runs,
+        "left": {run["run_id"]: time_left(run, now) for run in runs},
+        "job": job,
+        "state": state,
+        "states": _STATES,
+        "jobs": jobs,
+        "limit": PER_PAGE,
+    }
 
 
 def show_run(run_id: str) -> tuple[str, dict[str, Any]]:

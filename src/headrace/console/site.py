@@ -95,11 +95,11 @@ class Site:
 
     def show(self, template: str, values: dict[str, Any], status: int = 200) -> Response:
         """Render a page, with what every page needs."""
-        here: Session | None = getattr(g, "console_session", None)
+        visitor: Session | None = getattr(g, "console_session", None)
         common = {
-            "pages": [page for page in self.pages if here is not None and here.operator.may(page.needs)],
+            "pages": [page for page in self.pages if visitor and visitor.operator.may(page.needs)],
             "here": _section(request.path),
-            "session": here,
+            "session": visitor,
             "now": self.clock.now(),
             "path": request.full_path.rstrip("?"),
         }

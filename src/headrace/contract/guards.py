@@ -107,9 +107,14 @@ class Guards:
         request.environ[OPERATOR] = name
 
     def _operator_of(self, request: Request, *, needs: Permission) -> str | None:
-        """The name of who brings an operator's token; None without one. Raises Forbidden, and has it written down."""
+        """The name of who brings an operator's token; None without one, or where the admin API is closed.
+
+        Raises Forbidden, and has it written down.
+        """
         token = _bearer(request)
-        principal = None if token is None else self._operators.by_token(token)
+        if token is None or self._settings.admin_token is None:
+            return None
+        principal = self._operators.by_token(token)
         if principal is None:
             return None
         if not principal.may(needs):

@@ -111,7 +111,7 @@ class Tokens:
 
     def note_refusal(self, principal: Principal, permission: Permission, method: str, path: str) -> None:
         """See `Authenticator.note_refusal`."""
-        asked = f"{method} {quote(path)}"[:_LONGEST_OBJECT]
+        asked = f"{method} {quote(path, safe='/:')}"[:_LONGEST_OBJECT]
         with self.database.write() as connection:
             audit_rows.record(
                 connection,

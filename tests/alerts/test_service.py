@@ -13,7 +13,6 @@ from werkzeug.serving import make_server
 
 import headrace
 from headrace.cli import main
-from headrace.console.sessions import COOKIE, Sessions
 from headrace.errors import ConfigError
 from headrace.testing.service import ADMIN_TOKEN, ServiceUnderTest
 from tests.alerts.sinks import Sink
@@ -108,8 +107,7 @@ def test_the_command_line_lists_and_acknowledges(service: ServiceUnderTest, serv
 def browser(service: ServiceUnderTest) -> FlaskClient:
     """A browser that is logged in to the service's console."""
     client = service.client
-    _, cookie = Sessions(ADMIN_TOKEN).open("ada")
-    client.set_cookie(COOKIE, cookie, path="/console")
+    client.post("/console/login", data={"token": ADMIN_TOKEN})
     return client
 
 

@@ -87,6 +87,30 @@ def test_a_schedule_is_paused_and_resumed(visit: Visit) -> None:
     expect(row.locator(".state").first).to_have_text("active")
 
 
+def test_a_token_is_issued_and_opens_what_it_is_for_until_it_is_revoked(stage: Stage, visit: Visit) -> None:
+    visit.go("/tokens")
+    visit.page.get_by_label("Name").fill("ada")
+    visit.page.get_by_label("send_schedule").check()
+    visit.page.get_by_role("button", name="Issue").click()
+    token = visit.page.get_by_label("The token").inner_text()
+    with stage.visit(token=token) as ada:
+        expect(ada.page.get_by_role("link", name="Tokens")).to_have_count(0)
+        ada.go("/schedules")
+        row = ada.page.locator("tr", has_text=SLOW_JOB)
+        expect(row.get_by_role("button", name="Run now")).to_be_enabled()
+        pause = row.get_by_role("button", name="Pause")
+        expect(pause).to_be_disabled()
+        expect(pause).to_have_attribute("title", "Needs the permission pause")
+        visit.go("/tokens")
+        confirm(visit.page)
+        visit.page.locator("tr", has_text="ada").get_by_role("button", name="Revoke").click()
+        expect(visit.page.locator("tr", has_text="ada").locator(".state")).to_have_text("revoked")
+        # The page of who is logged in renews itself, and learns that the log-in is over.
+        ada.page.wait_for_url("**/console/login")
+    visit.go("/audit?action=revoke_token")
+    expect(visit.page.locator("tbody tr").first).to_contain_text("ada: read send_schedule")
+
+
 def test_keys_lead_to_pages_and_rows_and_switch_what_is_shown(visit: Visit) -> None:
     page = visit.page
     page.keyboard.press("?")

@@ -66,15 +66,15 @@ class Stage:
         (self.application / "fault").write_text(fault)
 
     @contextmanager
-    def visit(self, *, size: tuple[int, int] = WIDE, dark: bool = False) -> Iterator["Visit"]:
-        """A person who is logged in, with a window of that size."""
+    def visit(self, *, size: tuple[int, int] = WIDE, dark: bool = False, token: str | None = None) -> Iterator["Visit"]:
+        """A person who is logged in, by the root's token where no other is given, with a window of that size."""
         context = self.browser.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme="dark" if dark else "light"
         )
         context.set_default_timeout(PATIENCE)
         visit = Visit(self, context.new_page())
         try:
-            visit.log_in()
+            visit.log_in(token or self.site.address.admin_token or "")
             yield visit
         finally:
             context.close()
@@ -95,10 +95,10 @@ class Visit:
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
 
-    def log_in(self) -> None:
-        """Open the console and give the token that the service was started with."""
+    def log_in(self, token: str) -> None:
+        """Open the console and give the token."""
         self.page.goto(self.stage.console)
-        self.page.get_by_label("Token").fill(self.stage.site.address.admin_token or "")
+        self.page.get_by_label("Token").fill(token)
         self.page.get_by_role("button", name="Log in").click()
         self.page.get_by_role("heading", name="Overview").wait_for()
 

@@ -38,6 +38,8 @@ OF_OPERATORS = [
 ]
 # In tests/alerts/test_service.py.
 OF_ALERTS = [("alerts", "list"), ("alerts", "acknowledge")]
+# In test_token_commands.py.
+OF_TOKENS = [*(("tokens", name) for name in ("list", "issue", "revoke")), ("audit", "list")]
 OF_A_SERVICE = [("runs", "list"), ("runs", "show"), ("queues", "list")]
 
 
@@ -79,6 +81,7 @@ def test_every_command_with_json_is_tried_here():
         *OF_SCHEDULES,
         *OF_OPERATORS,
         *OF_ALERTS,
+        *OF_TOKENS,
         ("schedules", "list"),
         ("emulator",),
     }

@@ -4,6 +4,8 @@ from flask.testing import FlaskClient
 
 from headrace.console.service import PAGES
 from headrace.console.sessions import Sessions
+from headrace.contract.operations import Permission
+from headrace.contract.principals import Principal
 from tests.console.conftest import csrf_of
 
 
@@ -16,7 +18,7 @@ def test_nobody_sees_a_page_without_a_log_in(visitor: FlaskClient) -> None:
 
 def test_a_wrong_token_opens_nothing_and_the_right_one_opens_the_page_that_was_asked_for(visitor: FlaskClient) -> None:
     refused = visitor.post("/console/login", data={"token": "guess", "next": "/console/runs"})
-    assert (refused.status_code, "not the token" in refused.text) == (401, True)
+    assert (refused.status_code, "no live token" in refused.text) == (401, True)
     assert "Set-Cookie" not in refused.headers
     opened = visitor.post("/console/login", data={"token": "secret", "next": "/console/runs"})
     assert (opened.status_code, opened.headers["Location"]) == (303, "/console/runs")
@@ -64,8 +66,10 @@ def test_a_log_out_ends_the_session(browser: FlaskClient) -> None:
 
 
 def test_a_cookie_of_another_token_is_none() -> None:
-    session, cookie = Sessions("one").open("somebody")
-    assert Sessions("one").read(cookie) == session
-    assert Sessions("two").read(cookie) is None
-    assert Sessions("one").read(cookie + "x") is None
-    assert Sessions("one").read(None) is None
+    ada = Principal("7", "ada", frozenset({Permission.READ}))
+    session, cookie = Sessions("one").open(ada)
+    assert Sessions("one").read(cookie, {"7": ada}.get) == session
+    assert Sessions("one").read(cookie, {"8": ada}.get) is None
+    assert Sessions("two").read(cookie, {"7": ada}.get) is None
+    assert Sessions("one").read(cookie + "x", {"7": ada}.get) is None
+    assert Sessions("one").read(None, {"7": ada}.get) is None

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 
 from headrace.cli import main
+from headrace.contract.operations import Permission
 from tests.examples.fences import ROOT, fences_of, table_under
 
 
@@ -64,3 +65,7 @@ def test_every_room_is_in_the_table_of_rooms():
     source = ROOT / "src/headrace"
     there = {f"headrace.{path.parent.name}" for path in source.glob("*/__init__.py")}
     assert there <= set(rooms)
+
+
+def test_every_permission_is_in_the_table_of_permissions():
+    assert names_in(table_under("docs/operators.md", "Permissions")) == list(Permission)

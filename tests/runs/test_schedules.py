@@ -12,6 +12,7 @@ from headrace.clock import ManualClock
 from headrace.config.crons import CronEntry
 from headrace.contract.operations import Contract, JobOptions, Missed, Overlap
 from headrace.database import Database, audit_rows, run_rows, schedule_rows
+from headrace.database.audit_rows import AuditFilter
 from headrace.database.run_rows import RunRow
 from headrace.errors import BadRequest, Forbidden, NotFound, WrongState
 from headrace.runs.firings import Call, Firings
@@ -398,7 +399,7 @@ def test_every_command_is_audited_with_who_and_what(site: Site) -> None:
     site.schedules.resume(URL, actor="ben")
     run_id = site.schedules.send(URL, actor="carl")
     with site.instance.database.read() as connection:
-        rows = audit_rows.list_audit(connection, limit=10, object=f"schedule/{URL}")
+        rows = audit_rows.list_audit(connection, limit=10, where=AuditFilter(object=f"schedule/{URL}"))
     assert [(row.actor, row.action) for row in reversed(rows)] == [
         ("anna", "edit_schedule"),
         ("ben", "pause_schedule"),

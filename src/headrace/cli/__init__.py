@@ -19,6 +19,8 @@ _GROUPS: Final = {
     "dead": "Dead batches: list, show, retry, edit, discard.",
     "decisions": "Batches that wait for a person's decision: list, decide.",
     "alerts": "What is wrong now: list, acknowledge.",
+    "tokens": "Tokens of operators: list, issue, revoke.",
+    "audit": "Who did what: list.",
     "queues": "List queues; judge queue.yaml.",
     "schedules": "List, judge and change schedules; show when one fires.",
     "database": "Create and migrate the application's tables.",

@@ -8,6 +8,8 @@ from flask import Response, g, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from headrace.console.sessions import COOKIE, LIFETIME, Session, Sessions
+from headrace.contract.operations import Permission
+from headrace.contract.principals import Authenticator
 
 # Nothing of other places, nothing written into a page; uPlot and htmx set styles by the DOM's own properties.
 _POLICY = (
@@ -30,20 +32,20 @@ Show = Callable[[str, dict[str, object], int], Response]
 class Access:
     """Lets people in by a token. `sessions` is None where there is none to give: then the console is closed.
 
-    `base` is where the console is mounted. `name_of` gives the name of who has a token, None for one that is wrong.
+    `base` is where the console is mounted. `operators` knows the tokens.
     """
 
     base: str
     sessions: Sessions | None
-    name_of: Callable[[str], str | None]
+    operators: Authenticator
 
     def admit(self, show: Show) -> AnyResponse | None:
         """Let in who is logged in; a change needs the word that only the person's own pages have."""
         if self.sessions is None:
             return show("closed.html", {}, 403)
-        g.console_session = self.sessions.read(request.cookies.get(COOKIE))
         if request.endpoint in _OPEN:
             return None
+        g.console_session = self.sessions.read(request.cookies.get(COOKIE), self.operators.by_id)
         if g.console_session is None:
             if request.method != "GET":
                 return Response("Log in first.", 401, mimetype="text/plain")
@@ -62,10 +64,10 @@ class Access:
     def log_in(self, show: Show) -> AnyResponse:
         """Open a session for who has given a token, and lead to the page that was asked for."""
         target = self._own_path(request.form.get("next", ""))
-        name = self.name_of(request.form.get("token", "").strip())
-        if self.sessions is None or name is None:
+        operator = self.operators.by_token(request.form.get("token", "").strip())
+        if self.sessions is None or operator is None:
             return show("login.html", {"next": target, "refused": True}, 401)
-        _, cookie = self.sessions.open(name)
+        _, cookie = self.sessions.open(operator)
         response = redirect(target, code=303)
         response.set_cookie(
             COOKIE, cookie, max_age=LIFETIME, path=self.base, httponly=True, samesite="Strict", secure=request.is_secure
@@ -78,16 +80,28 @@ class Access:
         response.delete_cookie(COOKIE, path=self.base)
         return response
 
+    def require(self, needs: Permission) -> None:
+        """Return when who is logged in may do that. Raises Forbidden, and has it written down."""
+        operator = session().operator
+        if not operator.may(needs):
+            self.operators.note_refusal(operator, needs, request.method, request.path)
+            raise operator.lacks(needs)
+
     def _own_path(self, path: str) -> str:
         """A path of the console: nobody is sent elsewhere after a log-in."""
         own = path == self.base or path.startswith((f"{self.base}/", f"{self.base}?"))
         return path if own and "\\" not in path and "//" not in path else self.base
 
 
+def session() -> Session:
+    """Who is logged in, on a page that is not open to everybody."""
+    found: Session = g.console_session
+    return found
+
+
 def actor() -> str:
     """Who is logged in, for the audit."""
-    session: Session = g.console_session
-    return session.actor
+    return session().actor
 
 
 def harden(response: AnyResponse) -> AnyResponse:

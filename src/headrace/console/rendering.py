@@ -1,6 +1,6 @@
 """Templates to HTML: one environment for all pages, which escapes everything."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
@@ -35,6 +35,10 @@ class Renderer:
             "took": show_took,
             "last": lambda path: str(path).rpartition(".")[2],
         }
+
+    def provide(self, name: str, function: Callable[..., Any]) -> None:
+        """Have every template, and what it imports, know a function."""
+        self._environment.globals[name] = function
 
     def render(self, template: str, values: Mapping[str, Any]) -> str:
         """A page or a part of one."""

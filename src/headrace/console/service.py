@@ -1,13 +1,12 @@
 """The console of a service: its pages, over the service's own read models and actions."""
 
-from hmac import compare_digest
-
 from flask import Flask
 
 from headrace.console.access import Access
 from headrace.console.sessions import Sessions
 from headrace.console.site import BASE, Page, make_site
-from headrace.contract.guards import ROOT
+from headrace.contract.operations import Permission
+from headrace.contract.principals import RootToken
 from headrace.operators import Operators
 from headrace.service.current import Service, current_service
 
@@ -18,6 +17,8 @@ PAGES = (
     Page("/decisions", "Decisions", "e"),
     Page("/schedules", "Schedules", "s"),
     Page("/alerts", "Alerts", "a"),
+    Page("/audit", "Audit", "u"),
+    Page("/tokens", "Tokens", "k", needs=Permission.ADMIN),
 )
 
 
@@ -27,11 +28,7 @@ def mount(app: Flask, service: Service) -> None:
     from headrace.console.views import register_all
 
     token = service.settings.admin_token
-
-    def name_of(given: str) -> str | None:
-        return ROOT if token is not None and compare_digest(given.encode(), token.encode()) else None
-
-    access = Access(BASE, None if token is None else Sessions(token), name_of)
+    access = Access(BASE, None if token is None else Sessions(token), service.tokens or RootToken(token))
     site = make_site(access, service.clock, PAGES)
     register_all(site)
     app.register_blueprint(site.blueprint)

@@ -6,7 +6,8 @@ from ipaddress import ip_address
 from werkzeug.wrappers import Request
 
 from headrace.config.settings import Platform, Settings
-from headrace.contract.operations import Guard, Operation
+from headrace.contract.operations import Guard, Operation, Permission
+from headrace.contract.principals import Authenticator
 from headrace.contract.tokens import TokenVerifier
 from headrace.errors import Forbidden, Unauthenticated
 
@@ -16,16 +17,15 @@ CALLER = "headrace.caller"
 """Where the WSGI environment of an admitted request has its caller's name, if an x-guard gave one."""
 OPERATOR = "headrace.operator"
 """Where it has the name of the operator who makes it, by the admin API."""
-ROOT = "admin token"
-"""The operator's name of who brings HEADRACE_ADMIN_TOKEN."""
 
 
 class Guards:
     """Admits requests by their headers and peer, before anything of their body is read. Thread-safe."""
 
-    def __init__(self, settings: Settings, verifier: TokenVerifier) -> None:
+    def __init__(self, settings: Settings, verifier: TokenVerifier, operators: Authenticator) -> None:
         self._settings = settings
         self._verifier = verifier
+        self._operators = operators
         self._checks = {
             Guard.CRON: self._admit_cron,
             Guard.TASK_QUEUE: self._admit_task_queue,
@@ -37,20 +37,22 @@ class Guards:
     def admit(self, operation: Operation, request: Request) -> None:
         """Return when the request may go on.
 
-        Raises Unauthenticated for a token that is missing or does not verify, Forbidden for all else.
+        Raises Unauthenticated for a token that is missing, does not verify or is revoked, Forbidden for all else.
         """
         self._checks[operation.guard](operation, request)
 
     def admit_metrics(self, request: Request) -> None:
-        """Return when the request may read the metrics: with their token or the admin's, in development from loopback.
+        """Return when the request may read the metrics: with their token, or an operator's with the permission read.
 
-        Raises Unauthenticated.
+        In development loopback needs none. Raises Unauthenticated and Forbidden.
         """
         token = _bearer(request)
-        wanted = (self._settings.metrics_token, self._settings.admin_token)
-        if token is not None and any(hmac.compare_digest(token.encode(), each.encode()) for each in wanted if each):
+        wanted = self._settings.metrics_token
+        if token is not None and wanted is not None and hmac.compare_digest(token.encode(), wanted.encode()):
             return
         if token is None and self._settings.development and self._is_loopback(request):
+            return
+        if self._operator_of(request, needs=Permission.READ) is not None:
             return
         raise Unauthenticated(
             "The metrics want a token.", hint="Set HEADRACE_METRICS_TOKEN, and send Authorization: Bearer <token>."
@@ -96,14 +98,29 @@ class Guards:
             raise Unauthenticated("The push carries no token.", hint="The task needs an oidc_token.")
         self._verifier.verify(token, audience=self._settings.service_url, email=self._settings.task_service_account)
 
-    def _admit_admin(self, _operation: Operation, request: Request) -> None:
-        wanted = self._settings.admin_token
-        if wanted is None:
+    def _admit_admin(self, operation: Operation, request: Request) -> None:
+        if self._settings.admin_token is None:
             raise Unauthenticated("The admin API is closed.", hint="Set HEADRACE_ADMIN_TOKEN to open it.")
+        name = self._operator_of(request, needs=operation.permission)
+        if name is None:
+            raise Unauthenticated("The admin API wants a token.", hint="Send Authorization: Bearer <token>.")
+        request.environ[OPERATOR] = name
+
+    def _operator_of(self, request: Request, *, needs: Permission) -> str | None:
+        """The name of who brings an operator's token; None without one, or where the admin API is closed.
+
+        Raises Forbidden, and has it written down.
+        """
         token = _bearer(request)
-        if token is None or not hmac.compare_digest(token.encode(), wanted.encode()):
-            raise Unauthenticated("The admin API wants its token.", hint="Send Authorization: Bearer <token>.")
-        request.environ[OPERATOR] = ROOT
+        if token is None or self._settings.admin_token is None:
+            return None
+        principal = self._operators.by_token(token)
+        if principal is None:
+            return None
+        if not principal.may(needs):
+            self._operators.note_refusal(principal, needs, request.method, request.path)
+            raise principal.lacks(needs)
+        return principal.name
 
     def _admit_caller(self, operation: Operation, request: Request) -> None:
         name = operation.caller_of(_bearer(request)) if operation.caller_of is not None else None

@@ -6,11 +6,15 @@ from sqlalchemy import Connection, insert, select
 
 from headrace.database.tables import audit
 
+READ_AT_MOST = 10_000
+"""So many rows of an object are read for one list of it that is narrowed by actor or action, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
     """One thing that an operator did; `old` and `new` are what it changed, in words or JSON, where there is such."""
 
+    id: int
     at: int
     actor: str
     action: str
@@ -19,7 +23,18 @@ class AuditRow:
     new: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which rows of the audit: of one actor, action or object where it is given, and with ids below `before`."""
+
+    actor: str | None = None
+    action: str | None = None
+    object: str | None = None
+    before: int | None = None
+
+
 _COLUMNS = [audit.c[name] for name in AuditRow.__dataclass_fields__]
+_EVERYTHING = AuditFilter()
 
 
 def record(
@@ -37,9 +52,18 @@ def record(
     connection.execute(insert(audit).values(row))
 
 
-def list_audit(connection: Connection, *, limit: int, object: str | None = None) -> list[AuditRow]:
-    """The newest rows first, at most `limit`, of one object where it is given."""
-    statement = select(*_COLUMNS).order_by(audit.c.id.desc()).limit(limit)
-    if object is not None:
-        statement = statement.where(audit.c.object == object)
-    return [AuditRow(**row._mapping) for row in connection.execute(statement)]
+def list_audit(connection: Connection, *, limit: int, where: AuditFilter = _EVERYTHING) -> list[AuditRow]:
+    """The newest rows first, at most `limit`, that match; of an object's, `READ_AT_MOST` are looked at."""
+    wanted = {"actor": where.actor, "action": where.action}
+    rest = [(name, value) for name, value in wanted.items() if value is not None]
+    statement = select(*_COLUMNS)
+    if where.before is not None:
+        statement = statement.where(audit.c.id < where.before)
+    if where.object is not None:
+        # The limit keeps databases from reading all rows of the actor or the action instead of the object's few.
+        few = statement.where(audit.c.object == where.object).order_by(audit.c.id.desc()).limit(READ_AT_MOST)
+        rows = few.subquery()
+        statement = select(rows).where(*(rows.c[name] == value for name, value in rest)).order_by(rows.c.id.desc())
+    else:
+        statement = statement.where(*(audit.c[name] == value for name, value in rest)).order_by(audit.c.id.desc())
+    return [AuditRow(**row._mapping) for row in connection.execute(statement.limit(limit))]

@@ -342,6 +342,34 @@ audit = Table(
     Column("old", Text),
     Column("new", Text),
     Index("ix_headrace_audit_at", "at"),
+    # Each filter of the audit's list reads an index in the order of the list.
+    Index("ix_headrace_audit_actor", "actor", "id"),
+    Index("ix_headrace_audit_action", "action", "id"),
+    Index("ix_headrace_audit_actor_action", "actor", "action", "id"),
+    Index("ix_headrace_audit_object", "object", "id"),
+    sqlite_autoincrement=True,
+)
+
+# Tokens of operators, each known by its hash alone.
+tokens = Table(
+    "headrace_tokens",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+    # Words with a blank between.
+    Column("permissions", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("last_used_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Index(
+        "ix_headrace_tokens_live",
+        "name",
+        unique=True,
+        sqlite_where=text("revoked_at IS NULL"),
+        postgresql_where=text("revoked_at IS NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import request
 
+from headrace.database.audit_rows import AuditFilter
 from headrace.errors import NotFound
 from headrace.operators import Operators
 from headrace.operators.dead_letters import Matching
@@ -128,9 +129,15 @@ def put_setting() -> Mapping[str, Any]:
     return current_service().overrides.put(asked["key"], None if value is None else str(value), actor=operator())
 
 
-def list_audit(limit: int = 50, object: str | None = None) -> dict[str, Any]:
-    """The newest rows of the audit, at most `limit`, of one object where it is given."""
-    return {"audit": _operators().audit(limit=limit, object=object)}
+def list_audit(
+    limit: int = 50,
+    object: str | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    before: int | None = None,
+) -> dict[str, Any]:
+    """The newest rows of the audit, at most `limit`, that match what is given; `before` is the id of a row."""
+    return {"audit": _operators().audit(limit=limit, where=AuditFilter(actor, action, object, before))}
 
 
 def _operators() -> Operators:

@@ -14,6 +14,7 @@ from headrace.alerts.rules import Thresholds
 from headrace.clock import Clock
 from headrace.config.settings import Settings
 from headrace.contract.operations import Contract, Operation
+from headrace.contract.principals import RootToken
 from headrace.contract.validation import Validation
 from headrace.database import Database
 from headrace.database.facts import Observers
@@ -26,6 +27,7 @@ from headrace.observability.minutes import Minutes
 from headrace.observability.progress import DatabaseProgress
 from headrace.operators import make_operators
 from headrace.operators.situation import Situation
+from headrace.operators.tokens import Tokens
 from headrace.runs.firings import Firings
 from headrace.runs.overrides import Overrides
 from headrace.runs.policy import RunPolicy
@@ -127,6 +129,7 @@ def assemble(
         alerts=Alerts(database, clock, settings.alert_routes),
         stall=DatabaseProgress(database, clock, settings.stalled_after),
         metrics=partial(metrics.expose, database, clock),
+        tokens=Tokens(database, clock, RootToken(settings.admin_token)),
     )
 
 

@@ -16,6 +16,7 @@ from headrace.contract.operations import Contract
 from headrace.database import Database
 from headrace.operators import Operators
 from headrace.operators.situation import Situation
+from headrace.operators.tokens import Tokens
 from headrace.runs.pushing import Pushed
 from headrace.service.ports import (
     BatchRunner,
@@ -69,6 +70,7 @@ class Service:
     alerts: Alerts | None = None
     stall: Callable[[], str | None] = lambda: None
     metrics: Callable[[], bytes] | None = None
+    tokens: Tokens | None = None
 
 
 def install_service(app: Flask, service: Service) -> None:

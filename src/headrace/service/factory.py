@@ -17,6 +17,7 @@ from headrace.contract.answers import answer_errors
 from headrace.contract.check import load_contract
 from headrace.contract.guards import Guards
 from headrace.contract.operations import Contract
+from headrace.contract.principals import RootToken
 from headrace.contract.tokens import Fetch, TokenVerifier, fetch_json
 from headrace.contract.validation import Validation
 from headrace.errors import ConfigError, ContractError, Fault
@@ -78,7 +79,8 @@ def create_app(
     clock = clock or _make_clock(settings)
     service = (assemble or _assemble)(settings, clock, contract)
     own = {} if service.queue is None else {service.queue.issuer: service.queue.fetch_keys}
-    guards = Guards(settings, TokenVerifier(settings.token_issuer, clock, fetch, own))
+    operators = service.tokens or RootToken(settings.admin_token)
+    guards = Guards(settings, TokenVerifier(settings.token_issuer, clock, fetch, own), operators)
 
     app = Application(contract)
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit

@@ -13,7 +13,7 @@ from headrace.service.current import current_service
 def register(site: Site) -> None:
     """Add the page of schedules."""
     site.page("/schedules", list_schedules)
-    site.page("/schedules/edit", show_editor)
+    site.page("/schedules/edit", show_editor, needs=Permission.SETTINGS)
     site.action("/schedules/pause", pause, needs=Permission.PAUSE)
     site.action("/schedules/resume", resume, needs=Permission.PAUSE)
     site.action("/schedules/send", send, needs=Permission.SEND_SCHEDULE)

@@ -16,7 +16,7 @@ from headrace.service.current import current_service
 def register(site: Site) -> None:
     """Add the page of one task."""
     site.page("/tasks/<int:batch_id>", show_task)
-    site.page("/tasks/<int:batch_id>/edit", show_editor)
+    site.page("/tasks/<int:batch_id>/edit", show_editor, needs=Permission.RETRY_TASK)
     site.action("/tasks/<int:batch_id>/retry", retry_task, needs=Permission.RETRY_TASK)
     site.action("/tasks/<int:batch_id>/edit", edit_task, needs=Permission.RETRY_TASK)
     site.action("/tasks/<int:batch_id>/discard", discard_task, needs=Permission.PURGE)

@@ -1,5 +1,6 @@
 """The pages of a queue server about queues and their tasks, and its audit."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -25,7 +26,7 @@ from headrace.errors import HeadraceError, NotFound
 
 PER_PAGE = 100
 TASKS = 50
-DELIVERIES = 20
+DELIVERIES = 10
 
 View = tuple[str, dict[str, Any]]
 
@@ -37,7 +38,7 @@ class QueuePages:
     desk: ServerDesk
     clock: Clock
     names: Names
-    is_missing: Any
+    is_missing: Callable[[HeadraceError], bool]
 
     def register(self, site: Site) -> None:
         """Add them all."""
@@ -107,7 +108,7 @@ class QueuePages:
 
     def show_audit(self) -> View:
         """What was done by hand, the newest first."""
-        entries = [audit_row(each) for each in self.desk.list_audit(PER_PAGE)]
+        entries = [audit_row(each, self.names) for each in self.desk.list_audit(PER_PAGE)]
         return "server_audit.html", {"entries": entries, "limit": PER_PAGE}
 
     # What is done.

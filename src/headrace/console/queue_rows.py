@@ -103,11 +103,29 @@ def delivery_row(document: Mapping[str, Any]) -> Row:
     }
 
 
-def audit_row(document: Mapping[str, Any]) -> Row:
-    """An entry of the audit, with what it changed as (what, old, new)."""
+def audit_row(document: Mapping[str, Any], names: Names) -> Row:
+    """An entry of the audit: `object` and the `path` of its page, and what it changed as (what, old, new), in words."""
     old, new = (dict(_leaves(document[side])) for side in ("old", "new"))
-    changes = [(name, old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)]
-    return {**document, "action": document["action"].replace("_", " "), "changes": changes}
+    changes = [
+        (name, _word(old.get(name)), _word(new.get(name))) for name in {**old, **new} if old.get(name) != new.get(name)
+    ]
+    owner, _, task = document["object"].partition("/tasks/")
+    short = names.short(owner)
+    path = f"/queues/{short}{'/tasks/' if task else ''}{task}" if "/queues/" in owner else "/schedules"
+    return {
+        "at": document["at"],
+        "actor": document["actor"],
+        "action": document["action"].replace("_", " "),
+        "object": f"{task} of {short}" if task else short,
+        "path": path,
+        "changes": changes,
+    }
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
 def _read_limits(document: Mapping[str, Any]) -> Row:

@@ -20,7 +20,7 @@ from headrace.cloud.tasks.queue_requests import default_queue
 from headrace.engine.model import HttpTarget, NewTask
 from headrace.engine.store.sqlite import SqliteStore
 from headrace.testing.server import QueueServer, Refused
-from tests.cloud.conftest import LOCATION, WAIT, Server, Target, start_server, stop_server
+from tests.cloud.conftest import LOCATION, WAIT, Push, Server, Target, start_server, stop_server
 from tests.cloud.inside import QUEUE, running
 
 DECLARED = f"{LOCATION}/queues/declared"
@@ -153,6 +153,25 @@ def test_the_first_in_line_come_in_the_order_of_their_turn(lab: QueueServer, tar
     assert [each["name"] for each in lab.call("GET", f"/{queue}/tasks?inLine=true")["tasks"]] == [sooner, later.name]
     assert len(lab.call("GET", f"/{queue}/tasks?inLine=true&pageSize=1")["tasks"]) == 1
     assert [each["name"] for each in lab.call("GET", f"/{queue}/tasks")["tasks"]] == [later.name, sooner]
+
+
+def test_large_tasks_that_are_pushed_make_a_short_line(lab: QueueServer, target: Target) -> None:
+    answered = threading.Event()
+
+    def wait(_push: Push) -> int:
+        answered.wait(WAIT)
+        return 204
+
+    target.answer = wait
+    queue = lab.queue("heavy")
+    for _ in range(4):
+        task = {"http_request": {"url": target.url, "body": b"x" * 1_000_000}}
+        lab.client().create_task(parent=queue, task=task)
+    target.wait_for(4)
+    line = lab.call("GET", f"/{queue}/tasks?inLine=true")["tasks"]
+    assert [each["waitsFor"] for each in line] == ["BEING_PUSHED"] * 2
+    answered.set()
+    lab.drain()
 
 
 def test_pushes_a_minute_are_told_to_those_who_ask(lab: QueueServer, target: Target) -> None:

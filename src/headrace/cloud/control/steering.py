@@ -7,7 +7,7 @@ audit, before it is answered.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any
 
 from headrace.clock import Clock
@@ -92,9 +92,15 @@ class Steering:
         return {"tasks": self._show_tasks(page), **next_page}
 
     def list_line(self, name: str, *, most: int) -> Document:
-        """The tasks that are being pushed, then those that come next, in the order of their turn."""
+        """The tasks that are being pushed, then those that come next, in the order of their turn.
+
+        Up to `most`, fewer where they are large but at least one.
+        """
         queue = find_queue(self._engine, name)
-        return {"tasks": self._show_tasks(self._engine.next_in_line(queue.name, most))}
+        line = self._engine.next_in_line(queue.name, most)
+        sizes = accumulate(map(_size, line))
+        fitting = sum(1 for size in sizes if size <= PAGE_BYTES)
+        return {"tasks": self._show_tasks(line[: max(1, fitting)])}
 
     async def get_task(self, name: str, task: str) -> Document:
         """One stored task."""

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from headrace.console.sessions import COOKIE, LIFETIME, Session, Sessions
 from headrace.contract.operations import Permission
-from headrace.contract.principals import Authenticator
+from headrace.contract.principals import Authenticator, Principal
 
 # Nothing of other places, nothing written into a page; uPlot and htmx set styles by the DOM's own properties.
 _POLICY = (
@@ -32,12 +32,17 @@ Show = Callable[[str, dict[str, object], int], Response]
 class Access:
     """Lets people in by a token. `sessions` is None where there is none to give: then the console is closed.
 
-    `base` is where the console is mounted. `operators` knows the tokens.
+    `base` is where the console is mounted, and `cookie` the name of its sessions. `operators` knows the tokens. `guest`
+    is everybody where no token is asked for: then nobody logs in. `token_variable` is what holds the token, in the
+    words of the page that asks for it.
     """
 
     base: str
     sessions: Sessions | None
     operators: Authenticator
+    cookie: str = COOKIE
+    guest: Principal | None = None
+    token_variable: str = "HEADRACE_ADMIN_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 
     def admit(self, show: Show) -> AnyResponse | None:
         """Let in who is logged in; a change needs the word that only the person's own pages have."""
@@ -45,15 +50,17 @@ class Access:
             return show("closed.html", {}, 403)
         if request.endpoint in _OPEN:
             return None
-        g.console_session = self.sessions.read(request.cookies.get(COOKIE), self.operators.by_id)
+        g.console_session = self.sessions.read(request.cookies.get(self.cookie), self._operator_of)
+        if g.console_session is None and self.guest is not None and request.method in ("GET", "HEAD"):
+            g.console_session, g.console_cookie = self.sessions.open(self.guest)
         if g.console_session is None:
-            if request.method != "GET":
+            if request.method not in ("GET", "HEAD"):
                 return Response("Log in first.", 401, mimetype="text/plain")
             target = f"{self.base}/login?next={request.full_path.rstrip('?')}"
             if "HX-Request" in request.headers:
                 return Response(status=401, headers={"HX-Redirect": f"{self.base}/login"})
             return redirect(target, code=303)
-        if request.method != "GET" and not _has_csrf(g.console_session):
+        if request.method not in ("GET", "HEAD") and not _has_csrf(g.console_session):
             return Response("This page is from another log-in: load it again.", 403, mimetype="text/plain")
         return None
 
@@ -69,15 +76,20 @@ class Access:
             return show("login.html", {"next": target, "refused": True}, 401)
         _, cookie = self.sessions.open(operator)
         response = redirect(target, code=303)
-        response.set_cookie(
-            COOKIE, cookie, max_age=LIFETIME, path=self.base, httponly=True, samesite="Strict", secure=request.is_secure
-        )
+        self._set_cookie(response, cookie)
+        return response
+
+    def greet(self, response: AnyResponse) -> AnyResponse:
+        """Give a guest who came for the first time a session of their own."""
+        cookie = g.pop("console_cookie", None)
+        if cookie is not None:
+            self._set_cookie(response, cookie)
         return response
 
     def log_out(self) -> AnyResponse:
         """End the session."""
         response = redirect(f"{self.base}/login", code=303)
-        response.delete_cookie(COOKIE, path=self.base)
+        response.delete_cookie(self.cookie, path=self.base)
         return response
 
     def require(self, needs: Permission) -> None:
@@ -86,6 +98,21 @@ class Access:
         if not operator.may(needs):
             self.operators.note_refusal(operator, needs, request.method, request.path)
             raise operator.lacks(needs)
+
+    def _operator_of(self, token_id: str) -> Principal | None:
+        if self.guest is not None and token_id == self.guest.id:
+            return self.guest
+        return self.operators.by_id(token_id)
+
+    def _set_cookie(self, response: AnyResponse, cookie: str) -> None:
+        response.set_cookie(
+            *(self.cookie, cookie),
+            max_age=LIFETIME,
+            path=self.base,
+            httponly=True,
+            samesite="Strict",
+            secure=request.is_secure,
+        )
 
     def _own_path(self, path: str) -> str:
         """A path of the console: nobody is sent elsewhere after a log-in."""

@@ -49,22 +49,31 @@ class Authenticator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RootToken:
-    """Knows HEADRACE_ADMIN_TOKEN alone. It is everything's, so nothing is ever refused; None knows nobody."""
+    """Knows one token alone, such as HEADRACE_ADMIN_TOKEN. It may do everything, so nothing is ever refused.
+
+    A token of None knows nobody.
+    """
 
     token: str | None
+    name: str = ROOT
 
     def by_token(self, token: str) -> Principal | None:
         """See `Authenticator.by_token`."""
         if self.token is None or not compare_digest(token.encode(), self.token.encode()):
             return None
-        return _ROOT
+        return everything(self.name)
 
     def by_id(self, token_id: str) -> Principal | None:
         """See `Authenticator.by_id`."""
-        return _ROOT if self.token is not None and token_id == _ROOT.id else None
+        return everything(self.name) if self.token is not None and token_id == _ROOT_ID else None
 
     def note_refusal(self, principal: Principal, permission: Permission, method: str, path: str) -> None:
         """See `Authenticator.note_refusal`."""
 
 
-_ROOT = Principal("root", ROOT, frozenset({Permission.ADMIN}))
+_ROOT_ID = "root"
+
+
+def everything(name: str) -> Principal:
+    """An operator who may do everything, by no token that was issued."""
+    return Principal(_ROOT_ID, name, frozenset({Permission.ADMIN}))

@@ -23,7 +23,7 @@ def command() -> None:
 @command.command("list")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @click.option("--actor", help="What this token's bearer did alone: its name.")
-@click.option("--action", help="This action alone, such as retry or refused.")
+@click.option("--action", help="This action alone, such as retry_dead or refused.")
 @click.option("--object", "of", help="What was done to this alone, such as batch/7.")
 @click.option("--before", type=click.IntRange(1), help="Rows older than the one of this id.")
 @folder_option

@@ -34,7 +34,8 @@ class AuditFilter:
 
 
 _COLUMNS = [audit.c[name] for name in AuditRow.__dataclass_fields__]
-_EVERYTHING = AuditFilter()
+EVERYTHING = AuditFilter()
+"""Narrows nothing."""
 
 
 def record(
@@ -52,7 +53,7 @@ def record(
     connection.execute(insert(audit).values(row))
 
 
-def list_audit(connection: Connection, *, limit: int, where: AuditFilter = _EVERYTHING) -> list[AuditRow]:
+def list_audit(connection: Connection, *, limit: int, where: AuditFilter = EVERYTHING) -> list[AuditRow]:
     """The newest rows first, at most `limit`, that match; of an object's, `READ_AT_MOST` are looked at."""
     wanted = {"actor": where.actor, "action": where.action}
     rest = [(name, value) for name, value in wanted.items() if value is not None]

@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.clock import rfc3339
 from headrace.database import Database, audit_rows
-from headrace.database.audit_rows import AuditFilter
+from headrace.database.audit_rows import EVERYTHING, AuditFilter
 from headrace.operators.batch_details import BatchDetails
 from headrace.operators.cancelling import Cancelling
 from headrace.operators.dead_letters import DeadLetters
@@ -26,7 +26,7 @@ class Operators:
     cancelling: Cancelling
     operations: Operations
 
-    def audit(self, *, limit: int, where: AuditFilter) -> Sequence[dict[str, Any]]:
+    def audit(self, *, limit: int, where: AuditFilter = EVERYTHING) -> Sequence[dict[str, Any]]:
         """What operators did, the newest first, at most `limit` rows of those that match."""
         with self.database.read() as connection:
             rows = audit_rows.list_audit(connection, limit=limit, where=where)

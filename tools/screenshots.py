@@ -14,6 +14,7 @@ from tests.browser.stage import DEAD, DOUBT, JOB, NARROW, SLOW_JOB, Stage, Visit
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 USERS = 4_000
 RATE = "8/s"
+SLOW_QUEUE = "auditProjectQueue"
 
 
 def main() -> None:
@@ -46,6 +47,25 @@ def take_all(stage: Stage) -> None:
     with stage.visit(size=NARROW) as visit:
         visit.go(f"/runs/{doubtful}")
         take(visit.page, "run-narrow")
+    take_queue_server(stage)
+
+
+def take_queue_server(stage: Stage) -> None:
+    """The queue server's own console: its queues, and one of their tasks, which waits."""
+    console = f"{stage.site.address.queue_server_rest}/console"
+    with stage.visit() as visit:
+        visit.send(SLOW_JOB)
+        page = visit.page
+        page.goto(f"{console}/queues")
+        page.locator("tr", has_text=SLOW_QUEUE).get_by_role("button", name="Pause").click()
+        page.get_by_text("This queue is paused").wait_for()
+        page.get_by_role("link", name="Queues").click()
+        page.locator("tr", has_text=SLOW_QUEUE).locator(".paused").wait_for()
+        take(page, "server-queues")
+        page.get_by_role("link", name=SLOW_QUEUE).click()
+        page.locator(".task-name").first.click()
+        page.get_by_text("Why it is not running").wait_for()
+        take(page, "server-task")
 
 
 def set_scene(stage: Stage, visit: Visit) -> tuple[str, str]:

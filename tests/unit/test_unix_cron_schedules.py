@@ -130,3 +130,8 @@ def test_a_refusal_names_the_field(text, reason):
 def test_a_macro_is_refused_with_what_to_write_instead():
     with pytest.raises(ScheduleError, match="Write five unix-cron fields"):
         parse_schedule("@hourly")
+
+
+def test_a_schedule_tells_its_times_in_words():
+    assert parse_schedule("0 6 * * 1-5").words == "At 06:00 on Monday through Friday"
+    assert parse_schedule("every 5 minutes").words == "every 5 minutes"

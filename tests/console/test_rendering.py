@@ -1,0 +1,40 @@
+"""How values are shown."""
+
+import pytest
+
+from headrace.console.limits import AMOUNTS, COUNTS, read_limits
+from headrace.console.rendering import draw_points, show_payload, show_rate
+from headrace.errors import BadRequest
+
+
+@pytest.mark.parametrize(
+    ("per_second", "shown"), [(500, "500/s"), (1.5, "1.5/s"), (1 / 60, "1/m"), (0.5, "30/m"), (1 / 7200, "0.5/h")]
+)
+def test_a_rate_is_shown_in_the_unit_that_reads_best(per_second: float, shown: str) -> None:
+    assert show_rate(per_second) == shown
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b"[1,2]", "[\n  1,\n  2\n]"),
+        (b"a=1&b=2", "a=1&b=2"),
+        (b"\xff\xfe", "2 bytes that are no text"),
+        (b'"' + b"x" * 70_000 + b'"', None),
+    ],
+)
+def test_a_payload_is_shown_as_text_and_not_without_end(body: bytes, shown: str | None) -> None:
+    text = show_payload(body)
+    assert text == shown if shown is not None else text.endswith("(70,002 bytes; the rest is not shown)")
+
+
+def test_a_line_is_drawn_through_what_changes_alone() -> None:
+    assert draw_points([0, 0, 0, 4, 2, 2], 4) == "0,19.5 2,19.5 3,0.5 4,10 5,10"
+
+
+def test_limits_of_a_form_are_numbers() -> None:
+    form = dict.fromkeys((*COUNTS, *AMOUNTS), "3")
+    assert read_limits(form | {"rate_per_second": "0.5"})["rate_per_second"] == 0.5
+    for name, text in (("bucket_size", "1.5"), ("bucket_size", "inf"), ("max_backoff", ""), ("max_attempts", "nan")):
+        with pytest.raises(BadRequest, match=name):
+            read_limits(form | {name: text})

@@ -21,8 +21,9 @@ QUEUE = f"{LOCATION}/queues/work"
 class Inside:
     """The API's methods by name, without a wire."""
 
-    def __init__(self, api: TasksApi, engine: Engine, clock: ManualClock) -> None:
+    def __init__(self, api: TasksApi, engine: Engine, store: SqliteStore, clock: ManualClock) -> None:
         self.api = api
+        self.store = store
         self.engine = engine
         self.clock = clock
         self._rpcs = {name: rpc for service in api.services for name, rpc in service.rpcs.items()}
@@ -56,6 +57,6 @@ async def running(folder: Path | None = None, now: float = NOW) -> AsyncIterator
     await engine.start()
     try:
         await api.load()
-        yield Inside(api, engine, clock)
+        yield Inside(api, engine, store, clock)
     finally:
         await engine.stop(0.0)

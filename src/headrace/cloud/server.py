@@ -14,9 +14,13 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from headrace.clock import Clock, MovableClock, SharedClock, SystemClock
-from headrace.cloud.control.api import MAX_PAGE, Control
+from headrace.cloud.control.api import Control
+from headrace.cloud.control.audit import Audit
 from headrace.cloud.control.declarations import Declarations, Declared
 from headrace.cloud.control.metrics import QueueMetrics
+from headrace.cloud.control.queues import QueueRoutes
+from headrace.cloud.control.requests import MAX_PAGE
+from headrace.cloud.control.steering import Steering
 from headrace.cloud.control.timelapse import Activity
 from headrace.cloud.descriptors import Message
 from headrace.cloud.files import make_cron_jobs, make_queues
@@ -124,6 +128,7 @@ class QueueServer:
         engine = Engine(self._store, self._clock, issuer, engine_settings, bell)
         tasks_api = TasksApi(engine, self._store, self._clock, self._settings)
         scheduler_api = SchedulerApi(self._store, self._clock, issuer, self._settings, engine_settings, bell)
+        audit = Audit(self._store, self._clock)
         services = [*tasks_api.services, *scheduler_api.services]
         access = Access(self._settings.token)
         calls, grpc_port = rpc.make_server(
@@ -135,26 +140,25 @@ class QueueServer:
         await engine.start()
         stack.push_async_callback(engine.stop, GRACE - 2 * _SHORT_GRACE)
         await tasks_api.load()
+        await audit.load()
         await scheduler_api.load(declared.cron_jobs)
-        for queue in declared.queues:
-            await engine.put_queue(queue)
+        load = partial(load_files, self._settings)
+        declarations = Declarations(engine, tasks_api, scheduler_api.jobs, declared, load)
+        await declarations.take_up()
         await calls.start()
         stack.push_async_callback(calls.stop, _SHORT_GRACE)
 
         await scheduler_api.start()
         stack.push_async_callback(scheduler_api.stop, _SHORT_GRACE)
         self._engine, self._activity = engine, Activity(self._clock, engine, scheduler_api.scheduler, bell)
-        load = partial(load_files, self._settings)
-        declarations = Declarations(engine, tasks_api, scheduler_api.jobs, declared, load)
         if paths := declared_paths(self._settings):
             watch = asyncio.create_task(declarations.watch(paths), name="watch")
             stack.callback(watch.cancel)
-        control = Control(
-            *(engine, self._clock, self._test_clock, self._activity, declarations),
-            self._settings.file_name_memory,
-        )
+        control = Control(engine, self._clock, self._test_clock, self._activity, declarations)
+        steering = Steering(engine, self._clock, tasks_api.overrides, audit, declarations.find)
+        queues = QueueRoutes(engine, steering, self._settings.file_name_memory)
         metrics = QueueMetrics(engine, self._clock)
-        own = [*public_routes(issuer), *control.routes(), *metrics.routes()]
+        own = [*public_routes(issuer), *control.routes(), *queues.routes(), *metrics.routes()]
         routes = [*own, *buffer_routes(tasks_api.buffer), *api_routes(services)]
         rest = RestServer(RestApplication(routes, access), listener)
         stack.push_async_callback(rest.stop)

@@ -1,15 +1,18 @@
 """Templates to HTML: one environment for all pages, which escapes everything."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 STATIC = Path(__file__).parent / "static"
+_PAYLOAD_SHOWN = 64 * 1024
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
@@ -33,6 +36,8 @@ class Renderer:
             "clock": show_clock,
             "short": lambda text: text if len(text) <= 12 else text[:8],
             "took": show_took,
+            "precise": show_precise,
+            "payload": show_payload,
             "last": lambda path: str(path).rpartition(".")[2],
         }
 
@@ -50,6 +55,25 @@ def version_of(name: str) -> str:
 def show_number(value: float | None) -> str:
     """A count with thin groups; nothing for None."""
     return "" if value is None else f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def show_precise(value: float) -> str:
+    """A limit without what no digit is needed for: 10, 0.1, 0.0167."""
+    return f"{value:.12g}"
+
+
+def show_payload(body: bytes) -> str:
+    """A body as text: JSON laid out, else what it says in UTF-8, else how large it is. Long ones are cut short."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return f"{len(body):,} bytes that are no text"
+    if len(body) <= _PAYLOAD_SHOWN:
+        with suppress(orjson.JSONDecodeError):
+            text = orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).decode()
+    if len(text) > _PAYLOAD_SHOWN:
+        return f"{text[:_PAYLOAD_SHOWN]}\n({len(body):,} bytes; the rest is not shown)"
+    return text
 
 
 def show_share(value: float | None) -> str:

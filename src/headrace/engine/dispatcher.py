@@ -355,6 +355,7 @@ class Dispatcher:
             status, error, head = None, result.message, b""
         answers = delivery.flight.lane.answers
         answers[status or 0] = answers.get(status or 0, 0) + 1
+        delivery.flight.lane.minutes.add(self._clock.now(), succeeded=status is not None and 200 <= status < 300)
         seconds = self._loop.time() - delivery.begun_at
         self.history.add(
             Entry(delivery.record, delivery.prepared, delivery.dispatched_at, seconds, status, error, head)

@@ -9,6 +9,7 @@ from headrace.engine.dispatcher import Dispatcher, TokenSource
 from headrace.engine.encoding import decode_retry, decode_target, encode_retry, encode_target
 from headrace.engine.http import Client, raise_file_limit
 from headrace.engine.lane import Lane
+from headrace.engine.minutes import MinuteCounts
 from headrace.engine.model import (
     Attempt,
     CreateRefused,
@@ -183,6 +184,11 @@ class Engine:
         lane = self._lanes.get(name)
         return {} if lane is None else lane.answers
 
+    def minutes(self, name: str) -> MinuteCounts | None:
+        """The pushes of the queue that ended in each minute of the last hour. None when there is no such queue."""
+        lane = self._lanes.get(name)
+        return None if lane is None else lane.minutes.last(self._clock.now())
+
     # Tasks.
 
     def may_reach(self, queue_name: str, target: Target) -> bool:
@@ -239,6 +245,19 @@ class Engine:
         if lane is None:
             return []
         return [self._view(record, queue_name) for record in await self._store.page(lane.id, after, limit)]
+
+    def next_in_line(self, queue_name: str, limit: int) -> list[Task]:
+        """Up to `limit` tasks: those that are being pushed, then those that wait, in the order of their turn.
+
+        Only what is in memory is looked at, so there may be fewer than there are. A queue that is missing has none.
+        """
+        lane = self._lanes.get(queue_name)
+        if lane is None:
+            return []
+        flights = [each for each in self._dispatcher.busy.values() if each.lane is lane and not each.dead]
+        pushed = [each.record for each in flights if not each.over]
+        records = [*pushed[:limit], *lane.next_in_line(max(0, limit - len(pushed)))]
+        return [self._view(record, queue_name) for record in records]
 
     async def delete_tasks(
         self,

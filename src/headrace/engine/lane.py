@@ -5,6 +5,7 @@ from collections.abc import Container, Sequence
 from heapq import heapify, heappop, heappush, nsmallest
 
 from headrace.engine import bucket
+from headrace.engine.minutes import Minutes
 from headrace.engine.model import Queue
 from headrace.engine.store.interface import Place, Record, StoredQueue
 
@@ -35,6 +36,7 @@ class Lane:
         self.claiming = False
         self.generation = 0
         self.answers: dict[int, int] = {}
+        self.minutes = Minutes()
         self._bucket = bucket.full(stored.queue.rate, now)
         self._token_awaited = False
         self._waiting: dict[int, Record] = {}
@@ -86,6 +88,10 @@ class Lane:
                 return record
             heappop(self._heap)
         return None
+
+    def next_in_line(self, limit: int) -> list[Record]:
+        """Up to `limit` of the tasks that are held, in the order of their turn."""
+        return nsmallest(limit, self._waiting.values(), key=lambda record: (record.due, record.id))
 
     def remove(self, task: int) -> Record | None:
         """Hold a task no more."""

@@ -36,7 +36,8 @@ class Declared:
 class Declarations:
     """What files declare, kept in force; `load` reads the files.
 
-    A queue that leaves its file is kept as it is; a job that does so is gone.
+    A queue that leaves its file is kept as it is; a job that does so is gone. Limits that people put over those of a
+    file stay in force, until they are given back or there is a reset.
     """
 
     def __init__(
@@ -47,6 +48,16 @@ class Declarations:
         self._jobs = jobs
         self._declared = declared
         self._load = load
+        self._by_name = {queue.name: queue for queue in declared.queues}
+
+    def find(self, queue: str) -> Queue | None:
+        """What the files say of a queue; None where they do not have it."""
+        return self._by_name.get(queue)
+
+    async def take_up(self) -> None:
+        """Put the queues of the files in force. Once, at the start."""
+        for queue in self._declared.queues:
+            await self._engine.put_queue(self._tasks.overrides.lay_over(queue))
 
     async def watch(self, paths: Sequence[Path]) -> None:
         """Load the files again whenever one of them has changed, for ever. A file with a fault changes nothing."""
@@ -62,7 +73,7 @@ class Declarations:
             declared = await asyncio.to_thread(self._load)
             for queue in declared.queues:
                 if queue not in self._declared.queues:
-                    await self._engine.put_queue(queue)
+                    await self._engine.put_queue(self._tasks.overrides.lay_over(queue))
             if declared.cron_jobs != self._declared.cron_jobs:
                 await self._jobs.load(declared.cron_jobs)
         except StoreUnavailable as error:
@@ -72,6 +83,7 @@ class Declarations:
             _log.error("the files were not loaded again, what they said before stays:\n%s", error)
             return True
         self._declared = declared
+        self._by_name = {queue.name: queue for queue in declared.queues}
         _log.warning("loaded again: %d queues, %d jobs", len(declared.queues), len(declared.cron_jobs))
         return True
 
@@ -84,10 +96,13 @@ class Declarations:
 
     async def reset_queue(self, queue: Queue) -> None:
         """The queue without a past, running, with its file's limits; one of no file keeps its own."""
-        declared = {each.name: each for each in self._declared.queues}
-        fresh = declared.get(queue.name) or replace(queue, state=QueueState.RUNNING, purged_at=None)
+        fresh = self.find(queue.name) or replace(queue, state=QueueState.RUNNING, purged_at=None)
         # Handed in together they are one durable write: at no time, and after no crash, is there no queue.
-        await asyncio.gather(self._engine.delete_queue(queue.name), self._engine.put_queue(fresh))
+        await asyncio.gather(
+            self._engine.delete_queue(queue.name),
+            self._engine.put_queue(fresh),
+            self._tasks.overrides.forget(queue.name),
+        )
 
 
 def _stamps(paths: Sequence[Path]) -> list[tuple[int, int, int] | None]:

@@ -4,6 +4,7 @@ from headrace.clock import Clock
 from headrace.cloud import names
 from headrace.cloud.descriptors import Message
 from headrace.cloud.documents import Documents
+from headrace.cloud.overrides import Overrides
 from headrace.cloud.services import Rpc, Service
 from headrace.cloud.settings import ServerSettings
 from headrace.cloud.tasks.batches import Batches
@@ -19,12 +20,13 @@ from headrace.engine.store.interface import Store
 
 
 class TasksApi:
-    """All services that a client of Cloud Tasks calls, on one engine."""
+    """All services that a client of Cloud Tasks calls, on one engine; and what people put over its queues' files."""
 
     def __init__(self, engine: Engine, store: Store, clock: Clock, settings: ServerSettings) -> None:
         tombstones, policies, keys = (Documents(store, kind) for kind in ("deleted queue", "policy", "encryption"))
         self._documents = (tombstones, policies, keys)
         self._operations = Operations(store, clock)
+        self.overrides = Overrides(store)
         self.buffer = Buffer(engine, clock)
         of_queues = Policies(engine, policies)
         queues = Queues(
@@ -32,6 +34,7 @@ class TasksApi:
             clock,
             tombstones,
             of_queues,
+            self.overrides,
             name_memory=settings.name_memory,
             tombstone_memory=settings.queue_name_memory,
         )
@@ -48,12 +51,17 @@ class TasksApi:
     async def load(self) -> None:
         """Read what an earlier process kept. Once, after the engine was started and before the first call."""
         await self._operations.load()
+        await self.overrides.load()
         for documents in self._documents:
             await documents.load()
 
     async def clear(self) -> None:
-        """Forget it all: names of deleted queues, policies, keys and operations. Queues and tasks are the engine's."""
+        """Forget it all: names of deleted queues, policies, keys, operations, and what was put over files.
+
+        Queues and tasks are the engine's.
+        """
         await self._operations.clear()
+        await self.overrides.clear()
         for documents in self._documents:
             await documents.clear()
 

@@ -8,6 +8,7 @@ from headrace.cloud import names
 from headrace.cloud.descriptors import Empty, Message
 from headrace.cloud.documents import Documents
 from headrace.cloud.errors import entity_missing, queue_existed_recently, queue_exists, queue_missing
+from headrace.cloud.overrides import Overrides
 from headrace.cloud.pages import page_size, read_token, write_token
 from headrace.cloud.services import Rpc
 from headrace.cloud.tasks import messages
@@ -36,6 +37,7 @@ class Queues:
         clock: Clock,
         tombstones: Documents,
         policies: Policies,
+        overrides: Overrides,
         *,
         name_memory: float,
         tombstone_memory: float,
@@ -44,6 +46,7 @@ class Queues:
         self._clock = clock
         self._tombstones = tombstones
         self._policies = policies
+        self._overrides = overrides
         self._name_memory = name_memory
         self._tombstone_memory = tombstone_memory
         # Whether a queue exists, and what it is, is read before it is written.
@@ -98,6 +101,7 @@ class Queues:
             # The queue goes last: a crash before leaves it as it was, and what is written here harms no living queue.
             await self._tombstones.put(name, _TIME.pack(self._clock.now()))
             await self._policies.forget(name)
+            await self._overrides.forget(name)
             await self._engine.delete_queue(name)
         return Empty()
 

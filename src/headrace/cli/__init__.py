@@ -19,7 +19,8 @@ _GROUPS: Final = {
     "dead": "Dead batches: list, show, retry, edit, discard.",
     "decisions": "Batches that wait for a person's decision: list, decide.",
     "alerts": "What is wrong now: list, acknowledge.",
-    "queues": "List queues; judge queue.yaml.",
+    "queues": "Queues: list, pause, resume, purge, limit; judge queue.yaml.",
+    "tasks": "Single tasks: run one now.",
     "schedules": "List, judge and change schedules; show when one fires.",
     "database": "Create and migrate the application's tables.",
 }

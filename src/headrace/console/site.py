@@ -40,10 +40,13 @@ class Site:
     pages: Sequence[Page]
 
     def page(self, rule: str, view: View) -> None:
-        """Show, at GET `rule`, the template and values that `view` returns."""
+        """Show, at GET `rule`, the template and values that `view` returns; or lead where its redirect says."""
 
-        def show(**parts: Any) -> Response:
-            template, values = view(**parts)
+        def show(**parts: Any) -> AnyResponse:
+            shown = view(**parts)
+            if isinstance(shown, AnyResponse):
+                return shown
+            template, values = shown
             return self.show(template, values)
 
         self.blueprint.add_url_rule(rule, endpoint=f"GET {rule}".replace(".", "-"), view_func=show, methods=["GET"])

@@ -29,7 +29,10 @@ class Waits(Enum):
 _FOUND_BY: dict[Waits, tuple[ColumnElement[bool], Column[int]]] = {
     Waits.AT_ONCE: (and_(batches.c.state == BatchState.PENDING, batches.c.due_at.is_(None)), batches.c.id),
     Waits.FOR_A_TIME: (and_(batches.c.state == BatchState.PENDING, batches.c.due_at.is_not(None)), batches.c.due_at),
-    Waits.ON_ITS_QUEUE: (and_(batches.c.state == BatchState.PUSHED, batches.c.check_at.is_not(None)), batches.c.check_at),
+    Waits.ON_ITS_QUEUE: (
+        and_(batches.c.state == BatchState.PUSHED, batches.c.check_at.is_not(None)),
+        batches.c.check_at,
+    ),
 }
 
 

@@ -73,6 +73,10 @@ class CloudTasksControl:
         if self.show(queue) is None:
             raise NotFound(f"Cloud Tasks has no queue {queue}.")
         retry = limits.retry
+        for name, value in (("rate_per_second", limits.rate_per_second), ("max_doublings", retry.max_doublings)):
+            if value == 0:
+                # A number of 0 is one that is not given (proto3), and stands for the default.
+                raise BadRequest(f"{name}: Cloud Tasks cannot be given 0.", pointer=f"/{name}")
         changed = {
             "name": self._queue(queue),
             "rate_limits": {

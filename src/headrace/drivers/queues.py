@@ -54,8 +54,8 @@ class QueueStatus:
     """A queue at a moment; `name` is its short id.
 
     `declared` is what its file says where the limits in force are others; None where they are the file's, or where
-    nobody tells. `set_by` names who put these over the file's, where that is known. `waiting` counts stored tasks, those in flight included; `oldest_due` is when the first in line was
-    due, in epoch seconds.
+    nobody tells. `set_by` names who put these over the file's, where that is known. `waiting` counts stored tasks,
+    those in flight included; `oldest_due` is when the first in line was due, in epoch seconds.
     """
 
     name: str
@@ -145,7 +145,8 @@ class QueueControl(Protocol):
     def limit(self, queue: str, limits: QueueLimits | None, *, actor: str) -> None:
         """Put limits over those of the queue's file, until None gives the queue back to it.
 
-        A limit that is not `adjustable` is passed over. Raises NotFound, BadRequest for limits that no queue may have, and WrongState for None where no file is known.
+        A limit that is not `adjustable` is passed over. Raises NotFound, BadRequest for limits that no queue may have,
+        and WrongState for None where no file is known.
         """
         ...
 

@@ -56,9 +56,7 @@ class QueuePurging:
         ended, after = 0, None
         while True:
             with self.database.write() as connection:
-                page = waiting_rows.list_waiting(
-                    connection, handlers, waits, until=until, after=after, limit=_PAGE
-                )
+                page = waiting_rows.list_waiting(connection, handlers, waits, until=until, after=after, limit=_PAGE)
                 ended += self._cancel(connection, page)
             if len(page) < _PAGE:
                 return ended

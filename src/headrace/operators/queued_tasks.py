@@ -102,7 +102,7 @@ class QueuedTasks:
             return True
         queue, names = self._tasks_of(batch)
         try:
-            return any([control.run(queue, names[0], actor=actor) for control in self.controls.of(queue)])
+            return any(control.run(queue, names[0], actor=actor) for control in self.controls.of(queue))
         except DriverError as error:
             raise Unreachable(f"The queue {queue} gives no answer. {error.message}", hint=error.hint) from error
 
@@ -122,7 +122,7 @@ class QueuedTasks:
 def show_task(task: QueuedTask) -> dict[str, Any]:
     """A task on a queue, without its body and its secrets; `batch_id` is None where somebody else made it."""
     return {
-        "name": task.name,
+        "task": task.name,
         "batch_id": _batch_of(task.name),
         "created_at": _time(task.created_at),
         "schedule_at": _time(task.schedule_at),

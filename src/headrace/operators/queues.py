@@ -119,6 +119,10 @@ class Queues:
         self.purging.refill(queue)
         return count
 
+    def file_limits(self, queue: str) -> dict[str, float]:
+        """What queue.yaml says, by the names of `LIMITS`. Raises NotFound."""
+        return file_limits(self._options(queue)).values()
+
     def limit(self, queue: str, changes: Mapping[str, float | None] | None, *, actor: str) -> None:
         """Set limits over the file's, in force at once and until they are cleared; None gives the queue back to it.
 
@@ -238,7 +242,9 @@ def _merge(before: Mapping[str, float], changes: Mapping[str, float | None] | No
         return {}
     for name in changes:
         if name not in LIMITS:
-            raise BadRequest(f"{name} is no limit of a queue.", pointer=f"/{name}", hint=f"There are {', '.join(LIMITS)}.")
+            raise BadRequest(
+                f"{name} is no limit of a queue.", pointer=f"/{name}", hint=f"There are {', '.join(LIMITS)}."
+            )
     merged = {**before, **changes}
     return {name: value for name, value in merged.items() if value is not None}
 

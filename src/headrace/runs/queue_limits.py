@@ -69,8 +69,8 @@ def write_queue_override(
 def check_limits(limits: QueueLimits, changes: Mapping[str, Any]) -> None:
     """See that changed limits are what a queue may have; `limits` are those in force with the changes.
 
-    The bounds are those of queue.yaml, as Cloud Tasks counts: attempts with the first one included. A rate of 0 is a
-    pause. Raises BadRequest with the pointer of what is wrong.
+    The bounds are those of queue.yaml, as Cloud Tasks counts: attempts with the first one included. Raises BadRequest
+    with the pointer of what is wrong.
     """
     values = limits.values()
     for name in changes:
@@ -87,7 +87,7 @@ def _whole(least: int, most: int) -> Callable[[float], bool]:
 
 
 _BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {
-    "rate_per_second": (lambda value: 0 < value <= FASTEST, "more than 0 and at most 500; to push nothing, pause"),
+    "rate_per_second": (lambda value: 0 <= value <= FASTEST, f"0 to {FASTEST:g} tasks a second"),
     "bucket_size": (_whole(1, MAX_BUCKET_SIZE), f"a whole number from 1 to {MAX_BUCKET_SIZE}"),
     "max_concurrent_requests": (_whole(1, MAX_CONCURRENCY), f"a whole number from 1 to {MAX_CONCURRENCY:,}"),
     "max_attempts": (
@@ -95,9 +95,9 @@ _BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {
         f"a whole number from 1 to {MAX_RETRIES + 1:,}, or -1 for no limit",
     ),
     "max_duration": (lambda value: 0 <= value <= LONGEST, f"seconds up to {LONGEST:,.0f}, or 0 for no limit"),
-    "min_backoff": (lambda value: 0 < value <= LONGEST, f"seconds, more than 0 and up to {LONGEST:,.0f}"),
-    "max_backoff": (lambda value: 0 < value <= LONGEST, f"seconds, more than 0 and up to {LONGEST:,.0f}"),
-    "max_doublings": (_whole(1, MAX_RETRIES), f"a whole number from 1 to {MAX_RETRIES:,}"),
+    "min_backoff": (lambda value: 0 <= value <= LONGEST, f"seconds up to {LONGEST:,.0f}"),
+    "max_backoff": (lambda value: 0 <= value <= LONGEST, f"seconds up to {LONGEST:,.0f}"),
+    "max_doublings": (_whole(0, MAX_RETRIES), f"a whole number from 0 to {MAX_RETRIES:,}"),
 }
 
 

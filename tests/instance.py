@@ -21,7 +21,7 @@ from headrace.contract.operations import (
 )
 from headrace.contract.schemas import Schemas
 from headrace.database import Database
-from headrace.drivers.base import Push
+from headrace.drivers.base import Driver, Push
 from headrace.drivers.queues import QueueControls
 from headrace.execution.attempts import BatchExecutor
 from headrace.execution.batch import Batch
@@ -96,7 +96,7 @@ class Instance:
     def __init__(
         self,
         database: Database,
-        queue: QueueInMemory,
+        queue: Driver,
         clock: Clock,
         application: Numbers,
         *,
@@ -108,6 +108,7 @@ class Instance:
         fallback: Callable[[Batch], None] | None = None,
         others: Sequence[Operation] = (),
         queues: Sequence[QueueOptions] = (),
+        controls: QueueControls | None = None,
         **task_options: Any,
     ) -> None:
         self.database, self.queue, self.clock = database, queue, clock
@@ -140,6 +141,8 @@ class Instance:
             database, self.contract, clock, self.policy, self.relay, self.asked_to_go_on.append, retries
         )
         self.firings = Firings(self.starter, entries_of(self.contract), read_url)
+        controls = controls or QueueControls({}, queue.name, {})
+        self.operators = make_operators(self.pusher, self.asked_to_go_on.append, controls)
         self.sweeps = Sweeps(
             database,
             clock,
@@ -150,10 +153,9 @@ class Instance:
             Reconciler(database, self.contract, queue, clock, self.policy),
             Purger(database, clock, self.policy),
             Scheduling(database, self.contract, clock, self.firings, release=None),
+            keep_limits=self.operators.queues.keep_limits,
         )
         self.progress = Progress(database)
-        controls = QueueControls({}, queue.name, {})
-        self.operators = make_operators(self.pusher, self.asked_to_go_on.append, controls)
 
     def start(self, firing_key: str | None = None, **parameters: Any) -> RunAnswer:
         return self.starter.start(self.job, parameters, firing_key)

@@ -36,6 +36,11 @@ OF_OPERATORS = [
     *(("decisions", name) for name in ("list", "decide")),
     *(("runs", name) for name in ("cancel", "retry")),
 ]
+# In test_queue_commands.py.
+OF_QUEUES = [
+    *(("queues", name) for name in ("pause", "resume", "purge", "limit", "reset")),
+    ("tasks", "run"),
+]
 # In tests/alerts/test_service.py.
 OF_ALERTS = [("alerts", "list"), ("alerts", "acknowledge")]
 OF_A_SERVICE = [("runs", "list"), ("runs", "show"), ("queues", "list")]
@@ -79,6 +84,7 @@ def test_every_command_with_json_is_tried_here():
         *OF_SCHEDULES,
         *OF_OPERATORS,
         *OF_ALERTS,
+        *OF_QUEUES,
         ("schedules", "list"),
         ("emulator",),
     }
@@ -119,7 +125,15 @@ def test_schedules_of_a_service_are_shown_and_changed_in_json(running: Running):
 
 
 def test_queues_are_listed_in_json(running: Running):
-    rows = {row["name"]: row for row in running.ask("queues", "list")}
+    rows = {row["queue"]: row for row in running.ask("queues", "list")}
+    assert rows["auditProjectQueue"]["state"] == "running"
+    assert rows["synchronizeAccessQueue"]["limits"]["bucket_size"] == 500
+
+
+def test_queues_of_a_queue_server_alone_are_listed_in_json(running: Running):
+    host = json.loads((running.data / "running.json").read_text())["queue_server"]
+    nowhere = {"HEADRACE_DATA": str(running.data / "nowhere"), "CLOUD_TASKS_EMULATOR_HOST": host}
+    rows = {row["name"]: row for row in printed("queues", "list", **nowhere)}
     assert rows["auditProjectQueue"]["state"] == "RUNNING"
     assert rows["synchronizeAccessQueue"]["bucket_size"] == 500
 

@@ -1,6 +1,7 @@
 """What `--json` prints is JSON and nothing else, for every command that has it."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from headrace.local.processes import Parts
 from headrace.local.service import ServiceClient
 from headrace.local.stack import Stack
 from tests.cli.test_help import COMMANDS, command_at
+from tests.examples.fences import fences_of
 
 APP = Path(__file__).resolve().parents[2]
 OF_FILES = {
@@ -136,6 +138,13 @@ def test_queues_of_a_queue_server_alone_are_listed_in_json(running: Running):
     rows = {row["name"]: row for row in printed("queues", "list", **nowhere)}
     assert rows["auditProjectQueue"]["state"] == "RUNNING"
     assert rows["synchronizeAccessQueue"]["bucket_size"] == 500
+
+
+def test_the_commands_of_operators_md_run(running: Running):
+    commands = [command for fence in fences_of("docs/operators.md") for command in fence.commands]
+    set_, given_back = (running.ask(*shlex.split(command)[1:]) for command in commands)
+    assert (set_["limits"]["rate_per_second"], set_["limits"]["max_attempts"]) == (2, 5)
+    assert given_back["declared"] is None
 
 
 def test_the_queue_server_tells_its_addresses_in_json():

@@ -1,4 +1,4 @@
-"""`headrace queues list|pause|resume|purge|limit|reset` and `headrace tasks run`, on a real service and queue server."""
+"""`headrace queues` that show and steer, and `headrace tasks run`: on a real service and a real queue server."""
 
 from typing import Any
 

@@ -8,6 +8,7 @@ import pytest
 from headrace.database import Database
 from headrace.errors import BadRequest, NotFound, Unreachable
 from headrace.execution.batch import Batch
+from headrace.runs.queue_limits import write_queue_override
 from tests.e2e.site import wait_until
 from tests.instance import Instance, Numbers
 from tests.operators.queue_rig import ADA, QueueRig, queue_rig
@@ -211,9 +212,7 @@ def test_retry_limits_are_read_at_most_every_two_seconds(instance: Instance) -> 
     before = retries("work")
     assert before is not None
     with instance.database.write() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO headrace_overrides (key, value, set_at, set_by) VALUES ('queue.work', '{\"max_attempts\":7}', 1, 'ada')"
-        )
+        write_queue_override(connection, "work", {"max_attempts": 7}, now=1, actor=ADA)
     assert retries("work") == before
     instance.clock.advance(2)  # type: ignore[attr-defined]
     after = retries("work")

@@ -13,7 +13,7 @@ from headrace.database.waiting_rows import Waiting, Waits
 from headrace.runs.fanin import end_if_complete
 from headrace.runs.relay import Relay
 
-_PAGE = 500
+_PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True)

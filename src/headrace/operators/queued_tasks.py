@@ -18,7 +18,7 @@ from headrace.operators.waiting import why_waiting
 from headrace.runs.names import name_task, parse_task_name
 from headrace.runs.relay import Relay
 
-PER_PAGE = 50
+PER_PAGE = 20
 """Tasks and deliveries of a queue that are shown."""
 GENERATIONS = 3
 """Tasks of a batch whose deliveries are shown: that of its generation, and of those before."""

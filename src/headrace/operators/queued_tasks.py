@@ -71,8 +71,10 @@ class QueuedTasks:
             reason = _refusal(connection, batch)
         if reason:
             raise WrongState(f"Batch {batch_id} cannot be run now. {reason}")
-        was_pushed = batch.state is BatchState.PUSHED
+        was_pushed, waits_for_a_time = batch.state is BatchState.PUSHED, batch.due_at is not None
         if not was_pushed:
+            if waits_for_a_time:
+                self._hasten(batch, actor)
             batch = self._push(batch)
         # What was pushed just now may be done by now.
         if not self._run(batch, actor) and was_pushed:
@@ -80,22 +82,31 @@ class QueuedTasks:
                 f"The task of batch {batch_id} is not on its queue any more.",
                 hint="Its queue has delivered it at this moment, or has lost it: then a sweep pushes it again.",
             )
+        if was_pushed or not waits_for_a_time:
+            with self.database.write() as connection:
+                self._record(connection, batch, actor)
+
+    def _hasten(self, batch: BatchRow, actor: str) -> None:
         with self.database.write() as connection:
-            now = int(self.clock.now() * 1000)
-            audit_rows.record(connection, at=now, actor=actor, action="run_now", object=f"batch/{batch_id}")
+            if not waiting_rows.hasten_batch(connection, batch):
+                raise moved(batch)
+            self._record(connection, batch, actor)
 
     def _push(self, batch: BatchRow) -> BatchRow:
         """The batch once it was pushed. Raises WrongState where it could not be."""
-        if batch.due_at is not None:
-            with self.database.write() as connection:
-                if not waiting_rows.hasten_batch(connection, batch):
-                    raise moved(batch)
         self.relay.push_soon(Narrowing(batch_id=batch.id))
         with self.database.read() as connection:
             batch = find(connection, batch.id)
             if batch.state is BatchState.PENDING:
-                raise WrongState(f"Batch {batch.id} could not be pushed. {why_waiting(connection, batch)}")
+                raise WrongState(
+                    f"Batch {batch.id} could not be pushed. {why_waiting(connection, batch)}",
+                    hint="It is pushed as soon as it can be.",
+                )
         return batch
+
+    def _record(self, connection: Connection, batch: BatchRow, actor: str) -> None:
+        now = int(self.clock.now() * 1000)
+        audit_rows.record(connection, at=now, actor=actor, action="run_now", object=f"batch/{batch.id}")
 
     def _run(self, batch: BatchRow, actor: str) -> bool:
         if batch.state is not BatchState.PUSHED:

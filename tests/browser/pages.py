@@ -7,7 +7,7 @@ import pytest
 from tests.browser.stage import DEAD, DOUBT, JOB, NARROW, PAGES, WIDE, Stage, Visit
 
 AXE = (Path(__file__).parent / "axe.min.js").read_text()
-_JUDGE = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
+JUDGE = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
     .filter((each) => ['serious', 'critical'].includes(each.impact))
     .map((each) => `${each.id}: ${each.nodes.map((node) => node.html.slice(0, 200)).join(' | ')}`)"""
 
@@ -41,9 +41,9 @@ def test_no_page_has_a_serious_fault_for_people_with_a_screen_reader(
     with stage.visit(dark=dark) as visit:
         for path in paths:
             visit.go(path)
-            found[path] = visit.judge(AXE, _JUDGE)
+            found[path] = visit.judge(AXE, JUDGE)
         _log_in_page(visit)
-        found["/login"] = visit.judge(AXE, _JUDGE)
+        found["/login"] = visit.judge(AXE, JUDGE)
     assert {path: faults for path, faults in found.items() if faults} == {}
 
 

@@ -4,17 +4,23 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+from wsgiref.types import WSGIApplication
 
 import click
 from marshmallow import ValidationError
 
+from headrace.clock import Clock
 from headrace.cloud.settings import ServerSettings, Started
 from headrace.config.values import duration
 from headrace.engine.address import parse_address
 from headrace.engine.reach import TargetRule, parse_rule
 from headrace.errors import ConfigError, HeadraceError, StartError
+
+if TYPE_CHECKING:
+    from headrace.cloud.control.desk import ServerDesk
 
 _ENVIRONMENT = {
     # Else gRPC adds lines of its own about a taken port.
@@ -216,11 +222,24 @@ def command(data: Path | None, memory: bool, ready_file: Path | None, as_json: b
         click.echo(document if as_json else _describe(started, settings))
 
     try:
-        run(settings, tell)
+        run(settings, tell, partial(_make_console, token))
     except ConfigError as error:
         _refuse(_first_fault(error))
     except HeadraceError as error:
         _refuse(str(error))
+
+
+def _make_console(token: str | None, desk: "ServerDesk", clock: Clock, started: Started) -> WSGIApplication:
+    """The console of the server that has started. Flask is imported when somebody looks at it, not before."""
+    from headrace.cloud.errors import ApiError
+    from headrace.cloud.fronts.transcoding import error_answer
+    from headrace.console.queue_server import QueueServer, make_console
+
+    def status_of(error: HeadraceError) -> int:
+        return error_answer(error).status if isinstance(error, ApiError) else error.status
+
+    port = parse_address(started.rest).origin.port
+    return make_console(QueueServer(desk, clock, started.project, started.location, port, status_of, token))
 
 
 def _describe(started: Started, settings: ServerSettings) -> str:
@@ -230,6 +249,7 @@ def _describe(started: Started, settings: ServerSettings) -> str:
         "Headrace queue server",
         f"  gRPC   {started.grpc}",
         f"  REST   {started.rest}",
+        *([f"  console  {_callable(started.console)}"] if started.console else []),
         f"  tasks  kept {kept}; {started.queues} queues declared",
         f"  cron   {started.cron_jobs} jobs, sent to {settings.service_url}",
         *(f"         left out: {url} ({reason})" for url, reason in started.skipped),

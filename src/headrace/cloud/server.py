@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from wsgiref.types import WSGIApplication
 
 import uvloop
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -17,15 +18,18 @@ from headrace.clock import Clock, MovableClock, SharedClock, SystemClock
 from headrace.cloud.control.api import Control
 from headrace.cloud.control.audit import Audit
 from headrace.cloud.control.declarations import Declarations, Declared
+from headrace.cloud.control.desk import ServerDesk
 from headrace.cloud.control.metrics import QueueMetrics
 from headrace.cloud.control.queues import QueueRoutes
 from headrace.cloud.control.requests import MAX_PAGE
+from headrace.cloud.control.schedules import Schedules
 from headrace.cloud.control.steering import Steering
 from headrace.cloud.control.timelapse import Activity
 from headrace.cloud.descriptors import Message
 from headrace.cloud.files import make_cron_jobs, make_queues
 from headrace.cloud.fronts import rpc
 from headrace.cloud.fronts.access import Access, check_host
+from headrace.cloud.fronts.mounts import Mount
 from headrace.cloud.fronts.rest import RestApplication, RestServer, public_routes
 from headrace.cloud.fronts.transcoding import api_routes, buffer_routes
 from headrace.cloud.scheduler.api import SchedulerApi
@@ -73,13 +77,28 @@ def declared_paths(settings: ServerSettings) -> list[Path]:
     return files + overlays
 
 
-class QueueServer:
-    """A queue server from start to stop; `clock` is its only time."""
+MakeConsole = Callable[[ServerDesk, Clock, Started], WSGIApplication]
+"""Puts a console together, for what stands on the desk of the server that has started."""
+CONSOLE_PATH = "/console"
 
-    def __init__(self, settings: ServerSettings, clock: Clock, test_clock: MovableClock | None = None) -> None:
+
+class QueueServer:
+    """A queue server from start to stop; `clock` is its only time.
+
+    `make_console` is called with the first request to /console, in a thread; without it there is none.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        clock: Clock,
+        test_clock: MovableClock | None = None,
+        make_console: MakeConsole | None = None,
+    ) -> None:
         self._settings = settings
         self._clock = clock
         self._test_clock = test_clock
+        self._make_console = make_console
         # A moved clock waits for each outcome, so none waits for company.
         self._store = SqliteStore(settings.data) if test_clock is None else SqliteStore(settings.data, patience=0.0)
         self._running = contextlib.AsyncExitStack()
@@ -160,11 +179,10 @@ class QueueServer:
         metrics = QueueMetrics(engine, self._clock)
         own = [*public_routes(issuer), *control.routes(), *queues.routes(), *metrics.routes()]
         routes = [*own, *buffer_routes(tasks_api.buffer), *api_routes(services)]
-        rest = RestServer(RestApplication(routes, access), listener)
-        stack.push_async_callback(rest.stop)
-        return Started(
+        started = Started(
             grpc=_authority(host, grpc_port),
             rest=rest_url,
+            console=None if self._make_console is None else rest_url + CONSOLE_PATH,
             issuer=issuer.issuer,
             queues=len(declared.queues),
             cron_jobs=len(declared.cron_jobs),
@@ -172,6 +190,14 @@ class QueueServer:
             location=self._settings.location,
             skipped=declared.skipped,
         )
+        console = None
+        if self._make_console is not None:
+            desk = ServerDesk(steering, Schedules(scheduler_api.jobs, audit), asyncio.get_running_loop())
+            console = Mount(CONSOLE_PATH, partial(self._make_console, desk, self._clock, started))
+            stack.callback(console.close)
+        rest = RestServer(RestApplication(routes, access, console), listener)
+        stack.push_async_callback(rest.stop)
+        return started
 
     def _load_key(self) -> RSAPrivateKey:
         return make_key() if self._settings.data is None else load_key(self._settings.data / "token-key.pem")
@@ -223,14 +249,16 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(settings: ServerSettings, ready: Callable[[Started], None]) -> None:
+async def serve(
+    settings: ServerSettings, ready: Callable[[Started], None], make_console: MakeConsole | None = None
+) -> None:
     """Run a queue server until SIGTERM or SIGINT; `ready` is called once it serves."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     test_clock = None if settings.test_clock is None else _open_clock(settings.test_clock)
-    server = QueueServer(settings, test_clock or SystemClock(), test_clock)
+    server = QueueServer(settings, test_clock or SystemClock(), test_clock, make_console)
     started = await server.start()
     _spare_collector()
     try:
@@ -254,7 +282,7 @@ def _open_clock(path: Path) -> SharedClock:
         raise StartError(f"The test clock cannot be had: {error}.", hint="Give --test-clock another file.") from error
 
 
-def run(settings: ServerSettings, ready: Callable[[Started], None]) -> None:
+def run(settings: ServerSettings, ready: Callable[[Started], None], make_console: MakeConsole | None = None) -> None:
     """`serve` in an event loop of its own. Raises ConfigError or StartError."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(settings, ready))
+        runner.run(serve(settings, ready, make_console))

@@ -53,14 +53,16 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A server that serves `project` and `location`: `grpc` as host:port, `rest` and `issuer` as URLs.
+    """A server that serves `project` and `location`: `grpc` as host:port, `rest`, `console` and `issuer` as URLs.
 
+    `console` is None where there is none.
     `queues` and `cron_jobs` count what its files declared; `skipped` are the cron jobs that the overlay leaves
     out, each as (url, reason).
     """
 
     grpc: str
     rest: str
+    console: str | None
     issuer: str
     queues: int
     cron_jobs: int

@@ -1,5 +1,4 @@
-"""The console: pages for people, over what the admin API answers. Read models come from there, never from SQL."""
+"""The console: pages for people. `service` has those of a service, `queue_server` those of a queue server alone.
 
-from headrace.console.service import mount
-
-__all__ = ["mount"]
+Read models come from what the two APIs answer, never from SQL.
+"""

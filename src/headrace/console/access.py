@@ -31,27 +31,34 @@ class Access:
     """Lets people in by a token. `sessions` is None where there is none to give: then the console is closed.
 
     `base` is where the console is mounted. `name_of` gives the name of who has a token, None for one that is wrong.
+    `guest` is the name of everybody where no token is asked for: then nobody logs in. `token_variable` is what holds
+    the token, in the words of the page that asks for it.
     """
 
     base: str
     sessions: Sessions | None
     name_of: Callable[[str], str | None]
+    cookie: str = COOKIE
+    guest: str | None = None
+    token_variable: str = "HEADRACE_ADMIN_TOKEN"  # noqa: S105 - the name of a variable, not a secret
 
     def admit(self, show: Show) -> AnyResponse | None:
         """Let in who is logged in; a change needs the word that only the person's own pages have."""
         if self.sessions is None:
             return show("closed.html", {}, 403)
-        g.console_session = self.sessions.read(request.cookies.get(COOKIE))
+        g.console_session = self.sessions.read(request.cookies.get(self.cookie))
         if request.endpoint in _OPEN:
             return None
+        if g.console_session is None and self.guest is not None and request.method in ("GET", "HEAD"):
+            g.console_session, g.console_cookie = self.sessions.open(self.guest)
         if g.console_session is None:
-            if request.method != "GET":
+            if request.method not in ("GET", "HEAD"):
                 return Response("Log in first.", 401, mimetype="text/plain")
             target = f"{self.base}/login?next={request.full_path.rstrip('?')}"
             if "HX-Request" in request.headers:
                 return Response(status=401, headers={"HX-Redirect": f"{self.base}/login"})
             return redirect(target, code=303)
-        if request.method != "GET" and not _has_csrf(g.console_session):
+        if request.method not in ("GET", "HEAD") and not _has_csrf(g.console_session):
             return Response("This page is from another log-in: load it again.", 403, mimetype="text/plain")
         return None
 
@@ -67,16 +74,31 @@ class Access:
             return show("login.html", {"next": target, "refused": True}, 401)
         _, cookie = self.sessions.open(name)
         response = redirect(target, code=303)
-        response.set_cookie(
-            COOKIE, cookie, max_age=LIFETIME, path=self.base, httponly=True, samesite="Strict", secure=request.is_secure
-        )
+        self._set_cookie(response, cookie)
+        return response
+
+    def greet(self, response: AnyResponse) -> AnyResponse:
+        """Give a guest who came for the first time a session of their own."""
+        cookie = g.pop("console_cookie", None)
+        if cookie is not None:
+            self._set_cookie(response, cookie)
         return response
 
     def log_out(self) -> AnyResponse:
         """End the session."""
         response = redirect(f"{self.base}/login", code=303)
-        response.delete_cookie(COOKIE, path=self.base)
+        response.delete_cookie(self.cookie, path=self.base)
         return response
+
+    def _set_cookie(self, response: AnyResponse, cookie: str) -> None:
+        response.set_cookie(
+            *(self.cookie, cookie),
+            max_age=LIFETIME,
+            path=self.base,
+            httponly=True,
+            samesite="Strict",
+            secure=request.is_secure,
+        )
 
     def _own_path(self, path: str) -> str:
         """A path of the console: nobody is sent elsewhere after a log-in."""

@@ -12,6 +12,7 @@ import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 STATIC = Path(__file__).parent / "static"
+_PERIODS = (("s", 1), ("m", 60), ("h", 3_600))
 _PAYLOAD_SHOWN = 64 * 1024
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
@@ -37,6 +38,7 @@ class Renderer:
             "short": lambda text: text if len(text) <= 12 else text[:8],
             "took": show_took,
             "precise": show_precise,
+            "rate": show_rate,
             "payload": show_payload,
             "last": lambda path: str(path).rpartition(".")[2],
         }
@@ -60,6 +62,12 @@ def show_number(value: float | None) -> str:
 def show_precise(value: float) -> str:
     """A limit without what no digit is needed for: 10, 0.1, 0.0167."""
     return f"{value:.12g}"
+
+
+def show_rate(per_second: float) -> str:
+    """How often in the unit that reads best, as queue.yaml has it: 5/s, 1/m, 0.5/h."""
+    unit, size = next((each for each in _PERIODS if per_second * each[1] >= 1), _PERIODS[-1])
+    return f"{per_second * size:.6g}/{unit}"
 
 
 def show_payload(body: bytes) -> str:

@@ -77,6 +77,7 @@ class Site:
             "pages": self.pages,
             "here": _section(request.path),
             "session": session,
+            "access": self.access,
             "now": self.clock.now(),
             "path": request.full_path.rstrip("?"),
         }
@@ -84,14 +85,16 @@ class Site:
 
 
 def make_site(access: Access, clock: Clock, pages: Sequence[Page]) -> Site:
-    """A console without pages yet: log-in, log-out and static files alone."""
+    """A console without pages yet: static files alone, and log-in and log-out where one logs in."""
     site = Site(Blueprint("console", __name__, url_prefix=BASE), Renderer(BASE), access, clock, pages)
     rules = site.blueprint
     rules.before_request(lambda: access.admit(site.show))
+    rules.after_request(access.greet)
     rules.after_request(harden)
-    rules.add_url_rule("/login", "show_log_in", lambda: access.show_log_in(site.show), methods=["GET"])
-    rules.add_url_rule("/login", "log_in", lambda: access.log_in(site.show), methods=["POST"])
-    rules.add_url_rule("/logout", "log_out", access.log_out, methods=["POST"])
+    if access.guest is None:
+        rules.add_url_rule("/login", "show_log_in", lambda: access.show_log_in(site.show), methods=["GET"])
+        rules.add_url_rule("/login", "log_in", lambda: access.log_in(site.show), methods=["POST"])
+        rules.add_url_rule("/logout", "log_out", access.log_out, methods=["POST"])
     rules.add_url_rule("/static/<path:name>", "static_file", _static_file)
     return site
 

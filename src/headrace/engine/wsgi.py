@@ -4,8 +4,9 @@ import asyncio
 import logging
 import sys
 from asyncio import Future, TimerHandle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from typing import Any
@@ -85,7 +86,17 @@ class WsgiTransport:
 
 
 def call(application: WSGIApplication, origin: Origin, payload: bytes, mount: str = "") -> Answer:
-    """The application's answer to a whole HTTP/1.1 request, made in this thread; 500 where it raised."""
+    """The application's answer to a whole HTTP/1.1 request, made in this thread; the start of its body is kept."""
+    head, _, body = payload.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    method, target, _ = first.split(" ")
+    headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    whole = answer(application, make_environ(origin, method, target, headers, body, mount))
+    return replace(whole, body=whole.body[:BODY_KEPT])
+
+
+def answer(application: WSGIApplication, environ: dict[str, Any]) -> Answer:
+    """The application's whole answer to a request, made in this thread; 500 where it raised."""
     begun: list[tuple[str, list[tuple[str, str]]]] = []
     body = bytearray()
 
@@ -94,7 +105,7 @@ def call(application: WSGIApplication, origin: Origin, payload: bytes, mount: st
         return body.extend
 
     try:
-        chunks = application(_environ(origin, payload, mount), start_response)
+        chunks = application(environ, start_response)
         try:
             for chunk in chunks:
                 body.extend(chunk)
@@ -106,13 +117,13 @@ def call(application: WSGIApplication, origin: Origin, payload: bytes, mount: st
         _log.exception("the application raised")
         return Answer(500, [], b"")
     named = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    return Answer(int(status.split(" ", 1)[0]), named, bytes(body[:BODY_KEPT]))
+    return Answer(int(status.split(" ", 1)[0]), named, bytes(body))
 
 
-def _environ(origin: Origin, payload: bytes, mount: str) -> dict[str, Any]:
-    head, _, body = payload.partition(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
-    method, target, protocol = first.split(" ")
+def make_environ(
+    origin: Origin, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes, mount: str = ""
+) -> dict[str, Any]:
+    """The environment of a request (PEP 3333); `target` is that of its first line, `mount` the path before it."""
     path, _, query = target.partition("?")
     environ: dict[str, Any] = {
         "REQUEST_METHOD": method,
@@ -121,7 +132,7 @@ def _environ(origin: Origin, payload: bytes, mount: str) -> dict[str, Any]:
         "QUERY_STRING": query,
         "SERVER_NAME": origin.host,
         "SERVER_PORT": str(origin.port),
-        "SERVER_PROTOCOL": protocol,
+        "SERVER_PROTOCOL": "HTTP/1.1",
         "REMOTE_ADDR": "127.0.0.1",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "https" if origin.tls else "http",
@@ -131,10 +142,9 @@ def _environ(origin: Origin, payload: bytes, mount: str) -> dict[str, Any]:
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
     }
-    for line in lines:
-        name, _, value = line.partition(":")
+    for name, value in headers:
         key = name.upper().replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = f"HTTP_{key}"
-        environ[key] = f"{environ[key]},{value.strip()}" if key in environ else value.strip()
+        environ[key] = f"{environ[key]},{value}" if key in environ else value
     return environ

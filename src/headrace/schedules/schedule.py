@@ -7,7 +7,7 @@ from typing import Final
 from headrace.schedules.appengine import parse_appengine
 from headrace.schedules.errors import ScheduleError
 from headrace.schedules.rules import Rule
-from headrace.schedules.unixcron import looks_like_unix_cron, parse_unix_cron
+from headrace.schedules.unixcron import UnixCron, looks_like_unix_cron, parse_unix_cron
 from headrace.schedules.zones import Zone, find_zone
 
 # A search may look 120 years ahead, and datetime ends with the year 9999.
@@ -27,6 +27,11 @@ class Schedule:
     def timezone(self) -> str:
         """The IANA name of the zone."""
         return self.zone.name
+
+    @property
+    def words(self) -> str:
+        """When it starts, in words; App Engine's grammar is words already."""
+        return self.rule.words if isinstance(self.rule, UnixCron) else self.text
 
     def next_after(self, start: datetime) -> datetime:
         """The first time strictly after `start`, in UTC. `start` is aware.

@@ -45,6 +45,11 @@ class UnixCron:
 
     fields: str
 
+    @property
+    def words(self) -> str:
+        """When it starts, in words."""
+        return str(CronSim(self.fields, _REFERENCE).explain())
+
     def next_after(self, start: datetime, zone: Zone) -> datetime:
         # In a doubled hour the wall clock alone may point back before the start.
         for wall in CronSim(self.fields, start.astimezone(zone.info)):

@@ -89,7 +89,7 @@ def create_app(
     health.add_health(app, service, guards)
     if service.operators is not None:
         # Imported here: the console stands on the service.
-        from headrace.console import mount
+        from headrace.console.service import mount
 
         mount(app, service)
     if settings.trusted_proxies:

@@ -7,6 +7,7 @@ from concurrent import futures
 from typing import Any, TypeVar
 
 from headrace.cloud.control.documents import Document
+from headrace.cloud.control.schedules import Schedules, job_document
 from headrace.cloud.control.steering import Steering
 from headrace.cloud.errors import ApiError, Code
 from headrace.engine.errors import StoreUnavailable
@@ -29,9 +30,11 @@ class Desk:
         self._loop = loop
         self._patience = patience
 
-    def list_queues(self, *, chart: bool = False) -> list[Document]:
-        """All queues, by name; with `chart`, each with its pushes a minute."""
-        return self.ask(lambda: self._steering.list_queues(chart=chart))
+    def list_queues(
+        self, *, chart: bool = False, most: int | None = None, after: str = "", part: str = ""
+    ) -> list[Document]:
+        """The queues behind `after` whose id has `part` in it, by name; with `chart`, each with its pushes a minute."""
+        return self.ask(lambda: self._steering.list_queues(chart=chart, most=most, after=after, part=part))
 
     def get_queue(self, queue: str, *, chart: bool = False) -> Document:
         """One queue."""
@@ -85,6 +88,8 @@ class Desk:
         """What was done by hand, the newest first."""
         return self.ask(lambda: self._steering.list_audit(most))
 
+    # How it is asked.
+
     def ask(self, question: Callable[[], T]) -> T:
         """The answer to a question that the loop's thread answers at once."""
 
@@ -109,3 +114,38 @@ class Desk:
         except RuntimeError as error:
             coroutine.close()
             raise ApiError(Code.UNAVAILABLE, "The queues do not run.") from error
+
+
+class ServerDesk(Desk):
+    """The desk of a whole queue server: its scheduler's jobs too, named in full."""
+
+    def __init__(
+        self, steering: Steering, schedules: Schedules, loop: AbstractEventLoop, patience: float = PATIENCE
+    ) -> None:
+        super().__init__(steering, loop, patience)
+        self._schedules = schedules
+
+    def list_jobs(self, *, most: int, after: str = "") -> list[Document]:
+        """Up to `most` jobs whose name is behind `after`, by name."""
+        # The next times are found in the caller's thread: the loop has pushes to make.
+        return [job_document(each) for each in self.ask(lambda: self._schedules.list_jobs(most=most, after=after))]
+
+    def get_job(self, name: str) -> Document:
+        """One job."""
+        return job_document(self.wait_for(lambda: self._schedules.get_job(name)))
+
+    def run_job(self, name: str, *, actor: str) -> None:
+        """Fire it now, in any state."""
+        self.wait_for(lambda: self._schedules.run_job(name, actor=actor))
+
+    def pause_job(self, name: str, *, actor: str) -> None:
+        """No firing until it is resumed."""
+        self.wait_for(lambda: self._schedules.pause_job(name, actor=actor))
+
+    def resume_job(self, name: str, *, actor: str) -> None:
+        """Fire again, from the next time on."""
+        self.wait_for(lambda: self._schedules.resume_job(name, actor=actor))
+
+    def edit_job(self, name: str, *, schedule: str, time_zone: str, actor: str) -> None:
+        """Give it other times. ApiError for a schedule or zone that is none."""
+        self.wait_for(lambda: self._schedules.edit_job(name, schedule=schedule, time_zone=time_zone, actor=actor))

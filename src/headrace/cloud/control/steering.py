@@ -7,6 +7,7 @@ audit, before it is answered.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from headrace.clock import Clock
@@ -52,9 +53,16 @@ class Steering:
 
     # What stands, and what waits.
 
-    def list_queues(self, *, chart: bool = False) -> list[Document]:
-        """All queues, by name; with `chart`, each with its pushes a minute."""
-        return [self.show_queue(queue, chart=chart) for queue in self._engine.list_queues()]
+    def list_queues(
+        self, *, chart: bool = False, most: int | None = None, after: str = "", part: str = ""
+    ) -> list[Document]:
+        """The queues behind `after` whose id has `part` in it, by name; with `chart`, each with its pushes a minute."""
+        found = (
+            queue
+            for queue in self._engine.list_queues()
+            if queue.name > after and part in queue.name.rpartition("/")[2]
+        )
+        return [self.show_queue(queue, chart=chart) for queue in islice(found, most)]
 
     def get_queue(self, name: str, *, chart: bool = False) -> Document:
         """One queue."""

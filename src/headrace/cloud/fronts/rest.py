@@ -23,6 +23,7 @@ import uvicorn
 from headrace.cloud.errors import ApiError, Code, invalid
 from headrace.cloud.fronts.access import Access
 from headrace.cloud.fronts.connections import BoundedProtocol
+from headrace.cloud.fronts.mounts import MAX_FORM_BYTES, Mount
 from headrace.cloud.fronts.routes import Answer, Call, Route, RouteTable
 from headrace.cloud.fronts.transcoding import error_answer
 from headrace.cloud.tokens import TokenIssuer
@@ -71,13 +72,14 @@ def public_routes(issuer: TokenIssuer) -> list[Route]:
 
 
 class RestApplication:
-    """Serves `routes`; a refusal is answered in Google's error shape."""
+    """Serves `routes`, and a mounted application; a refusal is answered in Google's error shape."""
 
-    __slots__ = ("_access", "_routes")
+    __slots__ = ("_access", "_mount", "_routes")
 
-    def __init__(self, routes: Iterable[Route], access: Access) -> None:
+    def __init__(self, routes: Iterable[Route], access: Access, mount: Mount | None = None) -> None:
         self._routes = RouteTable(routes)
         self._access = access
+        self._mount = mount
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI 3). Only HTTP is spoken."""
@@ -85,6 +87,9 @@ class RestApplication:
             raise ValueError(f"Only HTTP is spoken here, not {scope['type']}.")
         reader = _BodyReader(receive)
         try:
+            if self._mount is not None and self._mount.covers(scope["raw_path"].decode("ascii")):
+                await self._pass_on(self._mount, scope, reader, send)
+                return
             answer = await self._answer(scope, reader)
         except _Disconnected:
             return
@@ -102,10 +107,7 @@ class RestApplication:
 
     async def _answer(self, scope: Scope, reader: "_BodyReader") -> Answer:
         route, variables = self._routes.find(scope["method"], scope["raw_path"].decode("ascii"))
-        headers: dict[str, str] = {}
-        for raw_name, raw_value in scope["headers"]:
-            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        headers = _read_headers(scope)
         if not route.public:
             self._access.check(headers.get("authorization"))
             self._access.check_page(headers.get("origin"), headers.get("host", ""))
@@ -113,6 +115,14 @@ class RestApplication:
         body = await reader.read(route.max_body)
         origin = f"{scope['scheme']}://{headers.get('host', '')}"
         return await route.answer(Call(variables, query, headers, body, origin))
+
+    async def _pass_on(self, mount: Mount, scope: Scope, reader: "_BodyReader", send: Send) -> None:
+        """Have the mounted application answer. Its own log-in stands where the API asks for the token."""
+        headers = _read_headers(scope)
+        self._access.check_page(headers.get("origin"), headers.get("host", ""))
+        answer = await mount.answer(scope, headers, await reader.read(MAX_FORM_BYTES))
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": answer.body})
 
 
 class _Disconnected(Exception):
@@ -146,6 +156,14 @@ class _BodyReader:
             text = f"The body did not arrive within {BODY_SECONDS:g} seconds."
             raise ApiError(Code.DEADLINE_EXCEEDED, text) from error
         return b"".join(parts)
+
+
+def _read_headers(scope: Scope) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 def _read_query(raw: bytes) -> tuple[tuple[str, str], ...]:

@@ -7,6 +7,7 @@ their state stays, and one that has left the file is gone.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from heapq import nsmallest
 from typing import Any, TypeVar
 
 from headrace.clock import Clock
@@ -111,6 +112,18 @@ class Jobs:
         name = self._read(check_job_name(request.name)).name
         await self._scheduler.run(name)
         return self._show(self._read(name))
+
+    def names(self, after: str, most: int) -> list[str]:
+        """Up to `most` names of jobs behind `after`, of all locations, in order."""
+        return nsmallest(most, (name for name in self._names() if name > after))
+
+    def show(self, name: str) -> Message:
+        """One job, as GetJob answers."""
+        return self._show(self._read(name))
+
+    def is_declared(self, name: str) -> bool:
+        """Whether cron.yaml has the job."""
+        return self._declared.get(name) is not None
 
     # Changes, one at a time.
 

@@ -108,6 +108,7 @@ def _print_guide(console: Console, folder: Path, address: Address) -> None:
         console.print("  queue         in the same process")
     else:
         console.print(f"  queue server  {address.queue_server} (gRPC)   {address.queue_server_rest} (REST)")
+        console.print(f"                {address.queue_server_rest}/console")
     console.print("\n  Start a job:")
     for operation in contract.operations:
         if operation.kind is Kind.JOB:

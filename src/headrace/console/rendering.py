@@ -1,6 +1,6 @@
 """Templates to HTML: one environment for all pages, which escapes everything."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
@@ -40,6 +40,7 @@ class Renderer:
             "precise": show_precise,
             "rate": show_rate,
             "payload": show_payload,
+            "points": draw_points,
             "last": lambda path: str(path).rpartition(".")[2],
         }
 
@@ -68,6 +69,19 @@ def show_rate(per_second: float) -> str:
     """How often in the unit that reads best, as queue.yaml has it: 5/s, 1/m, 0.5/h."""
     unit, size = next((each for each in _PERIODS if per_second * each[1] >= 1), _PERIODS[-1])
     return f"{per_second * size:.6g}/{unit}"
+
+
+def draw_points(values: Sequence[float], top: float) -> str:
+    """The points of a line through values, one a unit, in a picture 20 high; `top` is the value at its upper edge.
+
+    Where a value stays, only where it begins and ends is drawn.
+    """
+    last = len(values) - 1
+    return " ".join(
+        f"{at},{19.5 - 19 * value / top:.3g}"
+        for at, value in enumerate(values)
+        if at in (0, last) or not values[at - 1] == value == values[at + 1]
+    )
 
 
 def show_payload(body: bytes) -> str:

@@ -21,7 +21,8 @@ from headrace.contract.operations import (
 )
 from headrace.contract.schemas import Schemas
 from headrace.database import Database
-from headrace.drivers.base import Push
+from headrace.drivers.base import Driver, Push
+from headrace.drivers.queues import QueueControls
 from headrace.execution.attempts import BatchExecutor
 from headrace.execution.batch import Batch
 from headrace.execution.delivery import Delivery
@@ -32,6 +33,7 @@ from headrace.runs.job import Job
 from headrace.runs.policy import RunPolicy
 from headrace.runs.progress import Progress
 from headrace.runs.pushing import Pusher
+from headrace.runs.queue_limits import RetriesInForce
 from headrace.runs.relay import Relay
 from headrace.runs.starting import JobStarter, RunAnswer
 from headrace.runs.timetable import entries_of
@@ -94,7 +96,7 @@ class Instance:
     def __init__(
         self,
         database: Database,
-        queue: QueueInMemory,
+        queue: Driver,
         clock: Clock,
         application: Numbers,
         *,
@@ -106,6 +108,7 @@ class Instance:
         fallback: Callable[[Batch], None] | None = None,
         others: Sequence[Operation] = (),
         queues: Sequence[QueueOptions] = (),
+        controls: QueueControls | None = None,
         **task_options: Any,
     ) -> None:
         self.database, self.queue, self.clock = database, queue, clock
@@ -133,10 +136,13 @@ class Instance:
         self.relay = Relay(database, self.contract, queue, clock, self.policy, "http://service")
         self.pusher = Pusher(database, self.contract, queue, clock, self.policy, self.relay)
         self.starter = JobStarter(self.pusher, self.policy, self.asked_to_go_on.append)
+        retries = RetriesInForce(database, self.contract, clock.now)
         self.executor = BatchExecutor(
-            database, self.contract, clock, self.policy, self.relay, self.asked_to_go_on.append
+            database, self.contract, clock, self.policy, self.relay, self.asked_to_go_on.append, retries
         )
         self.firings = Firings(self.starter, entries_of(self.contract), read_url)
+        controls = controls or QueueControls({}, queue.name, {})
+        self.operators = make_operators(self.pusher, self.asked_to_go_on.append, controls)
         self.sweeps = Sweeps(
             database,
             clock,
@@ -147,9 +153,9 @@ class Instance:
             Reconciler(database, self.contract, queue, clock, self.policy),
             Purger(database, clock, self.policy),
             Scheduling(database, self.contract, clock, self.firings, release=None),
+            keep_limits=self.operators.queues.keep_limits,
         )
         self.progress = Progress(database)
-        self.operators = make_operators(self.pusher, self.asked_to_go_on.append)
 
     def start(self, firing_key: str | None = None, **parameters: Any) -> RunAnswer:
         return self.starter.start(self.job, parameters, firing_key)

@@ -33,9 +33,11 @@ def take_all(stage: Stage) -> None:
     """Set the scene, and take each page."""
     with stage.visit() as visit:
         failed, doubtful = set_scene(stage, visit)
-        for name in ("overview", "dead", "decisions", "schedules"):
+        for name in ("overview", "queues", "dead", "decisions", "schedules"):
             visit.go("" if name == "overview" else f"/{name}")
             take(visit.page, name)
+        visit.go("/queues/synchronizeAccessQueue")
+        take(visit.page, "queue")
         visit.go(f"/runs/{failed}")
         take(visit.page, "run")
         visit.page.locator(".cell.dead").first.click()

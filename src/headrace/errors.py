@@ -14,6 +14,7 @@
     │   ├── Gone                  410: the batch of this task is not known any more
     │   ├── TooLarge              413
     │   ├── WrongContentType      415
+    │   ├── Unreachable           503: the queue that was to be asked or steered gives no answer
     │   └── Overloaded            503: the machine has too much to do; carries retry_after
     ├── PushRefused               a payload or queue was refused before anything was written
     │   └── QueueFull             429: the queue is at its cap
@@ -175,6 +176,13 @@ class WrongContentType(RequestError):
 
     code = "WRONG_CONTENT_TYPE"
     status = 415
+
+
+class Unreachable(RequestError):
+    """The queue that was to be asked or steered gives no answer."""
+
+    code = "QUEUE_UNAVAILABLE"
+    status = 503
 
 
 class Overloaded(RequestError):

@@ -24,7 +24,8 @@ def paths(stage: Stage) -> tuple[str, ...]:
         visit.send(JOB)
         visit.page.locator(".cell.undecided").wait_for()
         task = task.removeprefix("/console")
-    return (*PAGES, f"/runs/{run_id}", task, f"{task}/edit", f"/schedules/edit?url={JOB}")
+    queue = "/queues/synchronizeAccessQueue"
+    return (*PAGES, queue, f"{queue}/limits", f"/runs/{run_id}", task, f"{task}/edit", f"/schedules/edit?url={JOB}")
 
 
 def _log_in_page(visit: Visit) -> None:

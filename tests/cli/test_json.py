@@ -1,6 +1,7 @@
 """What `--json` prints is JSON and nothing else, for every command that has it."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from headrace.local.processes import Parts
 from headrace.local.service import ServiceClient
 from headrace.local.stack import Stack
 from tests.cli.test_help import COMMANDS, command_at
+from tests.examples.fences import fences_of
 
 APP = Path(__file__).resolve().parents[2]
 OF_FILES = {
@@ -35,6 +37,11 @@ OF_OPERATORS = [
     *(("dead", name) for name in ("list", "show", "retry", "edit", "discard")),
     *(("decisions", name) for name in ("list", "decide")),
     *(("runs", name) for name in ("cancel", "retry")),
+]
+# In test_queue_commands.py.
+OF_QUEUES = [
+    *(("queues", name) for name in ("pause", "resume", "purge", "limit", "reset")),
+    ("tasks", "run"),
 ]
 # In tests/alerts/test_service.py.
 OF_ALERTS = [("alerts", "list"), ("alerts", "acknowledge")]
@@ -82,6 +89,7 @@ def test_every_command_with_json_is_tried_here():
         *OF_OPERATORS,
         *OF_ALERTS,
         *OF_TOKENS,
+        *OF_QUEUES,
         ("schedules", "list"),
         ("emulator",),
     }
@@ -122,9 +130,24 @@ def test_schedules_of_a_service_are_shown_and_changed_in_json(running: Running):
 
 
 def test_queues_are_listed_in_json(running: Running):
-    rows = {row["name"]: row for row in running.ask("queues", "list")}
+    rows = {row["queue"]: row for row in running.ask("queues", "list")}
+    assert rows["auditProjectQueue"]["state"] == "running"
+    assert rows["synchronizeAccessQueue"]["limits"]["bucket_size"] == 500
+
+
+def test_queues_of_a_queue_server_alone_are_listed_in_json(running: Running):
+    host = json.loads((running.data / "running.json").read_text())["queue_server"]
+    nowhere = {"HEADRACE_DATA": str(running.data / "nowhere"), "CLOUD_TASKS_EMULATOR_HOST": host}
+    rows = {row["name"]: row for row in printed("queues", "list", **nowhere)}
     assert rows["auditProjectQueue"]["state"] == "RUNNING"
     assert rows["synchronizeAccessQueue"]["bucket_size"] == 500
+
+
+def test_the_commands_of_operators_md_run(running: Running):
+    commands = [command for fence in fences_of("docs/operators.md") for command in fence.commands]
+    set_, given_back = (running.ask(*shlex.split(command)[1:]) for command in commands)
+    assert (set_["limits"]["rate_per_second"], set_["limits"]["max_attempts"]) == (2, 5)
+    assert given_back["declared"] is None
 
 
 def test_the_queue_server_tells_its_addresses_in_json():

@@ -33,7 +33,7 @@ def test_a_task_that_vanished_from_its_queue_is_pushed_again_as_the_next_generat
     queue.tasks.clear()
     assert instance.sweeps.reconcile()["asked"] == 0, "nothing is overdue yet"
     clock.advance(61)
-    assert instance.sweeps.reconcile() == {"asked": 3, "renewed": 3, "dead": 0, "ended": 0}
+    assert instance.sweeps.reconcile() == {"asked": 3, "renewed": 3, "dead": 0, "ended": 0, "limited": 0}
     assert [name.rpartition("-")[2] for name in queue.tasks] == ["2", "2", "2"]
     drain(queue, instance)
     assert written(database) == list(range(1, 8))
@@ -44,7 +44,7 @@ def test_tasks_that_still_wait_on_their_queue_are_left_alone_and_asked_after_lat
     instance: Instance, queue: QueueInMemory, clock: ManualClock, run_id: str
 ) -> None:
     clock.advance(61)
-    assert instance.sweeps.reconcile() == {"asked": 3, "renewed": 0, "dead": 0, "ended": 0}
+    assert instance.sweeps.reconcile() == {"asked": 3, "renewed": 0, "dead": 0, "ended": 0, "limited": 0}
     assert instance.sweeps.reconcile()["asked"] == 0
     clock.advance(301)
     assert instance.sweeps.reconcile()["asked"] == 3
@@ -82,7 +82,7 @@ def test_a_task_that_vanished_between_two_tries_is_pushed_again(
             instance.deliver(push, orjson.loads(push.body))
         del queue.tasks[name]
     clock.advance(61)
-    assert instance.sweeps.reconcile() == {"asked": 1, "renewed": 1, "dead": 0, "ended": 0}
+    assert instance.sweeps.reconcile() == {"asked": 1, "renewed": 1, "dead": 0, "ended": 0, "limited": 0}
     drain(queue, instance)
     assert instance.show(run_id)["state"] == "completed"
 

@@ -87,7 +87,7 @@ def test_sweeps_answer_with_what_they_mended(client: FlaskClient) -> None:
     assert answers == {
         "relay": {"pushed": 0},
         "reap": {"reaped": 0},
-        "reconcile": {"asked": 0, "renewed": 0, "dead": 0, "ended": 0},
+        "reconcile": {"asked": 0, "renewed": 0, "dead": 0, "ended": 0, "limited": 0},
         "resume": {"resumed": 0},
         "purge": {"purged": 0, "keys": 0},
     }

@@ -28,7 +28,7 @@ def test_an_empty_environment_is_a_developers_machine(tmp_path: Path) -> None:
     assert settings.scheduler_service_account == "scheduler@headrace-dev.iam.gserviceaccount.com"
     assert settings.token_issuer == "https://accounts.google.com"
     assert settings.admin_token is None
-    assert settings.tasks_emulator is None
+    assert (settings.tasks_emulator, settings.queue_server_url) == (None, None)
     assert (settings.workers, settings.threads) == (1, 16)
     assert settings.body_limit == 1024 * 1024
     assert settings.trusted_proxies == 0
@@ -117,6 +117,7 @@ def test_a_platform_requires_the_url_that_queues_push_to() -> None:
         ("HEADRACE_DATABASE_URL", "mysql://root@localhost/db"),
         ("HEADRACE_TASK_SERVICE_ACCOUNT", "tasks"),
         ("CLOUD_TASKS_EMULATOR_HOST", "http://127.0.0.1:8123"),
+        ("HEADRACE_QUEUE_SERVER_URL", "127.0.0.1:8124"),
         ("WEB_CONCURRENCY", "0"),
         ("HEADRACE_THREADS", "many"),
         ("HEADRACE_BODY_LIMIT", "0"),

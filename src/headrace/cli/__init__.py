@@ -21,7 +21,8 @@ _GROUPS: Final = {
     "alerts": "What is wrong now: list, acknowledge.",
     "tokens": "Tokens of operators: list, issue, revoke.",
     "audit": "Who did what: list.",
-    "queues": "List queues; judge queue.yaml.",
+    "queues": "Queues: list, pause, resume, purge, limit; judge queue.yaml.",
+    "tasks": "Single tasks: run one now.",
     "schedules": "List, judge and change schedules; show when one fires.",
     "database": "Create and migrate the application's tables.",
 }

@@ -38,7 +38,8 @@ class Settings:
 
     `service_url` has no slash at its end. It is the base of every push and the audience of every token.
     `scheduler_service_account` is None only on App Engine, where the cron header is enough. `workers` and `threads`
-    are gunicorn's. `body_limit` and `claim_above` are in bytes. `trusted_proxies` counts the proxies whose X-Forwarded
+    are gunicorn's. `queue_server_url` is the REST side of the queue server; None where there is none, or none is known.
+    `body_limit` and `claim_above` are in bytes. `trusted_proxies` counts the proxies whose X-Forwarded
     headers are believed. `overdue`, `split_lease` and `lease_margin` are in seconds: see `RunPolicy`; `overdue_grace`
     too: see `Watchdog`, and `stalled_after`: see `DatabaseProgress`. `shed_cpu` and `shed_memory` are the load above
     which handlers begin no batch, in percent; None is no limit. `test_clock` is the file of a clock that tests move.
@@ -61,6 +62,7 @@ class Settings:
     admin_token: str | None = field(repr=False)
     metrics_token: str | None = field(repr=False)
     tasks_emulator: str | None
+    queue_server_url: str | None
     queue_server_token: str | None = field(repr=False)
     strict: bool
     port: int
@@ -126,6 +128,7 @@ def load_settings(environment: Mapping[str, str], *, folder: Path | None = None)
         admin_token=values["admin_token"],
         metrics_token=values["metrics_token"],
         tasks_emulator=values["tasks_emulator"],
+        queue_server_url=None if values["queue_server_url"] is None else values["queue_server_url"].rstrip("/"),
         queue_server_token=values["queue_server_token"],
         strict=env in {DEVELOPMENT, TEST} if values["strict"] is None else values["strict"],
         port=port,
@@ -188,6 +191,9 @@ class _Variables(Schema):
         data_key="CLOUD_TASKS_EMULATOR_HOST",
         load_default=None,
         validate=validate.Regexp(r"[^/\s]+:\d+\Z", error="Give host:port."),
+    )
+    queue_server_url = fields.Url(
+        data_key="HEADRACE_QUEUE_SERVER_URL", load_default=None, require_tld=False, schemes={"http", "https"}
     )
     queue_server_token = fields.String(data_key="HEADRACE_QUEUE_SERVER_TOKEN", load_default=None)
     strict = fields.Boolean(data_key="HEADRACE_STRICT", load_default=None)

@@ -12,6 +12,7 @@ from headrace.service.current import Service, current_service
 
 PAGES = (
     Page("", "Overview", "o"),
+    Page("/queues", "Queues", "q"),
     Page("/runs", "Runs", "r"),
     Page("/dead", "Dead letters", "d"),
     Page("/decisions", "Decisions", "e"),

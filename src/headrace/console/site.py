@@ -53,17 +53,20 @@ class Site:
     needs: dict[str, Permission] = field(default_factory=dict)
 
     def page(self, rule: str, view: View, *, needs: Permission = Permission.READ) -> None:
-        """Show, at GET `rule`, the template and values that `view` returns, to those who have the permission."""
+        """Show, at GET `rule`, the template and values that `view` returns, to those who have the permission.
 
-        def show(**parts: Any) -> Response:
+        A view may lead elsewhere, too, by returning a redirect.
+        """
+
+        def show(**parts: Any) -> AnyResponse:
             try:
                 self.access.require(needs)
             except Forbidden as error:
                 return self._refuse(error)
-            if _is_tick():
-                template, values = self.recent.get(request.full_path, lambda: view(**parts))
-            else:
-                template, values = view(**parts)
+            shown = self.recent.get(request.full_path, lambda: view(**parts)) if _is_tick() else view(**parts)
+            if isinstance(shown, AnyResponse):
+                return shown
+            template, values = shown
             return self.show(template, values)
 
         self._add(rule, show, "GET", needs)

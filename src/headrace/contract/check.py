@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from headrace.config.crons import CronFile, load_cron_file
-from headrace.config.queues import QueueFile, load_queue_file
+from headrace.config.queues import QueueEntry, QueueFile, load_queue_file
 from headrace.config.settings import Settings
 from headrace.contract.agreement import disagreements
 from headrace.contract.binding import add_to_path
@@ -144,7 +144,7 @@ def _queue_faults(document: Document, operations: Sequence[Operation], file: Que
 
 def _read_caps(document: Document, file: QueueFile | None) -> tuple[dict[str, QueueOptions], list[Fault]]:
     """The queues of queue.yaml with what `x-queues` adds to them."""
-    queues = {queue.name: QueueOptions(queue.name, queue.retry.limits) for queue in (file.queues if file else ())}
+    queues = {queue.name: _options_of(queue) for queue in (file.queues if file else ())}
     faults: list[Fault] = []
     caps = document.data.get("x-queues", {})
     if not isinstance(caps, dict):
@@ -159,6 +159,16 @@ def _read_caps(document: Document, file: QueueFile | None) -> tuple[dict[str, Qu
         except OptionFaults as error:
             faults += [document.fault(("x-queues", name, key), message) for key, message in error.faults]
     return queues, faults
+
+
+def _options_of(queue: QueueEntry) -> QueueOptions:
+    return QueueOptions(
+        queue.name,
+        queue.retry.limits,
+        rate_per_second=queue.rate_per_second,
+        bucket_size=queue.bucket_size,
+        max_concurrent_requests=queue.max_concurrent_requests,
+    )
 
 
 def _cron_faults(document: Document, file: CronFile | None) -> Iterator[Fault]:

@@ -9,6 +9,7 @@ from marshmallow import Schema
 from marshmallow.fields import Field
 
 from headrace.config.crons import CronEntry
+from headrace.config.queues import DEFAULT_BUCKET_SIZE, DEFAULT_CONCURRENCY
 from headrace.contract.limits import dispatch_deadline_of
 from headrace.contract.references import Place
 from headrace.contract.schemas import Schemas, Violation
@@ -150,6 +151,9 @@ class QueueOptions:
     retry: RetryLimits
     max_pending: int | None = None
     when_full: WhenFull = WhenFull.PARK
+    rate_per_second: float = 0.0
+    bucket_size: int = DEFAULT_BUCKET_SIZE
+    max_concurrent_requests: int = DEFAULT_CONCURRENCY
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,21 @@ def authorization(emulator_token: str | None) -> list[tuple[str, str]]:
     return [("authorization", f"Bearer {emulator_token}")] if emulator_token else []
 
 
+def open_client(emulator_host: str | None) -> Any:
+    """Google's own client, for Google's service or for the gRPC side of a queue server at host:port."""
+    from google.cloud.tasks_v2 import CloudTasksClient
+
+    if emulator_host is None:
+        return CloudTasksClient()
+    import grpc
+
+    channel = grpc.insecure_channel(
+        emulator_host,
+        options=[("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 2_000)],
+    )
+    return CloudTasksClient(transport=CloudTasksClient.get_transport_class("grpc")(channel=channel))
+
+
 class CloudTasksDriver:
     """Pushes HTTP tasks that carry an OIDC token of `service_account` for `audience`.
 
@@ -126,16 +141,7 @@ class CloudTasksDriver:
 
     @cached_property
     def _client(self) -> Any:
-        client = self._messages.CloudTasksClient
-        if self._emulator_host is None:
-            return client()
-        import grpc
-
-        channel = grpc.insecure_channel(
-            self._emulator_host,
-            options=[("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 2_000)],
-        )
-        return client(transport=client.get_transport_class("grpc")(channel=channel))
+        return open_client(self._emulator_host)
 
     def _push_some(self, queue: str, pushes: Sequence[Push]) -> list[PushResult]:
         if len(pushes) == 1 or self._one_by_one:

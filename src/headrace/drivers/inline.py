@@ -23,9 +23,13 @@ from wsgiref.types import WSGIApplication
 import uvloop
 
 from headrace.clock import Clock
+from headrace.cloud.control.audit import Audit
+from headrace.cloud.control.desk import Desk
+from headrace.cloud.control.steering import Steering
 from headrace.cloud.control.timelapse import Activity
 from headrace.cloud.files import make_cron_jobs, make_queues
 from headrace.cloud.names import queue_name
+from headrace.cloud.overrides import Overrides
 from headrace.cloud.scheduler.requests import make_job
 from headrace.cloud.tokens import TokenIssuer, make_key
 from headrace.config.crons import load_cron_file
@@ -33,6 +37,7 @@ from headrace.config.queues import load_queue_file
 from headrace.config.settings import INLINE, Settings
 from headrace.drivers.base import Push, PushOutcome, PushResult
 from headrace.drivers.cloudtasks import CloudTasksDriver
+from headrace.drivers.inline_queues import InlineControl
 from headrace.engine.bell import Bell
 from headrace.engine.engine import Engine
 from headrace.engine.errors import StoreUnavailable
@@ -61,6 +66,8 @@ _JWKS = f"{ISSUER}/jwks"
 # Names of finished tasks stay taken as long as in Cloud Tasks' queues of a queue.yaml.
 _NAME_MEMORY = 9 * 86_400.0
 _PATIENCE = 20.0
+# Seconds that a page waits for what the queue tells.
+_GLANCE = 2.0
 _SCHEDULER_GRACE = 1.0
 
 T = TypeVar("T")
@@ -75,6 +82,7 @@ class _Running:
     engine: Engine
     activity: Activity
     stop: asyncio.Event
+    desk: Desk
 
 
 def _end_process() -> None:
@@ -103,6 +111,7 @@ class InlineDriver:
         self._issuer = TokenIssuer(ISSUER, make_key(), clock)
         self._thread: threading.Thread | None = None
         self._running: _Running | None = None
+        self.control = InlineControl(self._find_desk, project=settings.project, location=settings.location)
 
     def start(self, application: WSGIApplication) -> None:
         """Deliver to `application` from now on, in threads of this process. Raises ConfigError and StartError."""
@@ -190,11 +199,7 @@ class InlineDriver:
         engine = Engine(store, self._clock, self._issuer, EngineSettings(), bell, transport)
         await engine.start()
         stack.push_async_callback(engine.stop, GRACE - _SCHEDULER_GRACE)
-        queues = settings.app / "queue.yaml"
-        if queues.exists():
-            file = load_queue_file(queues, settings.env)
-            for queue in make_queues(file, settings.project, settings.location, _NAME_MEMORY):
-                await engine.put_queue(queue)
+        steering = await self._declare(engine, store)
         places = Places(lambda _routing: settings.service_url, settings.scheduler_service_account or "", None)
         scheduler = Scheduler(store, self._clock, make_send(transport, self._issuer, places), bell)
         await scheduler.load()
@@ -205,7 +210,25 @@ class InlineDriver:
         await scheduler.start()
         stack.push_async_callback(scheduler.stop, _SCHEDULER_GRACE)
         activity = Activity(self._clock, engine, scheduler, bell)
-        return _Running(asyncio.get_running_loop(), engine, activity, asyncio.Event())
+        loop = asyncio.get_running_loop()
+        return _Running(loop, engine, activity, asyncio.Event(), Desk(steering, loop, _GLANCE))
+
+    async def _declare(self, engine: Engine, store: SqliteStore) -> Steering:
+        """Put the queues of queue.yaml, with the limits that were set over the file; what steers them."""
+        settings, overrides, audit = self._settings, Overrides(store), Audit(store, self._clock)
+        await overrides.load()
+        await audit.load()
+        path, declared = settings.app / "queue.yaml", {}
+        if path.exists():
+            file = load_queue_file(path, settings.env)
+            queues = make_queues(file, settings.project, settings.location, _NAME_MEMORY)
+            declared = {queue.name: queue for queue in queues}
+        for queue in declared.values():
+            await engine.put_queue(overrides.lay_over(queue))
+        return Steering(engine, self._clock, overrides, audit, declared.get)
+
+    def _find_desk(self) -> Desk | None:
+        return None if self._running is None else self._running.desk
 
     def _ask(self, question: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
         """The engine's answer, from its own thread. Raises StoreUnavailable."""

@@ -2,14 +2,20 @@
 
 `QueueControl` has an implementation for each kind of queue: the engine in this process, a queue server over its own
 API, and Cloud Tasks, which tells less: what it does not tell is None here, and its deliveries are kept by nobody.
+`QueueControls` are those of a service: each queue is asked through the drivers that carry its tasks.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Protocol
 
+from headrace.errors import DriverError
 from headrace.retries import RetryLimits
+
+_RATE = ("rate_per_second", "bucket_size", "max_concurrent_requests")
+LIMITS = (*_RATE, *(each.name for each in fields(RetryLimits)))
+"""The names of a queue's limits, the retry limits last."""
 
 
 class QueueState(StrEnum):
@@ -32,20 +38,31 @@ class QueueLimits:
     max_concurrent_requests: int
     retry: RetryLimits
 
+    def values(self) -> dict[str, float]:
+        """Each limit by its name, in the order of `LIMITS`."""
+        return {name: getattr(self, name) for name in _RATE} | asdict(self.retry)
+
+    def changed(self, changes: Mapping[str, float]) -> "QueueLimits":
+        """The same with some of them, by their names, changed."""
+        rate = {name: value for name, value in changes.items() if name in _RATE}
+        retry = {name: value for name, value in changes.items() if name not in _RATE}
+        return replace(self, retry=replace(self.retry, **retry), **rate)  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True, slots=True)
 class QueueStatus:
     """A queue at a moment; `name` is its short id.
 
     `declared` is what its file says where the limits in force are others; None where they are the file's, or where
-    nobody tells. `waiting` counts stored tasks, those in flight included; `oldest_due` is when the first in line was
-    due, in epoch seconds.
+    nobody tells. `set_by` names who put these over the file's, where that is known. `waiting` counts stored tasks,
+    those in flight included; `oldest_due` is when the first in line was due, in epoch seconds.
     """
 
     name: str
     state: QueueState
     limits: QueueLimits
     declared: QueueLimits | None = None
+    set_by: str | None = None
     waiting: int | None = None
     in_flight: int | None = None
     oldest_due: float | None = None
@@ -101,8 +118,8 @@ class QueueControl(Protocol):
     """
 
     @property
-    def keeps_deliveries(self) -> bool:
-        """Whether `deliveries` can tell anything: Cloud Tasks keeps no history."""
+    def adjustable(self) -> frozenset[str]:
+        """Those of `LIMITS` that `limit` changes: Cloud Tasks picks the size of its buckets itself."""
         ...
 
     def list(self) -> Sequence[QueueStatus]:
@@ -128,7 +145,8 @@ class QueueControl(Protocol):
     def limit(self, queue: str, limits: QueueLimits | None, *, actor: str) -> None:
         """Put limits over those of the queue's file, until None gives the queue back to it.
 
-        Raises NotFound, BadRequest for limits that no queue may have, and WrongState for None where no file is known.
+        A limit that is not `adjustable` is passed over. Raises NotFound, BadRequest for limits that no queue may have,
+        and WrongState for None where no file is known.
         """
         ...
 
@@ -143,8 +161,11 @@ class QueueControl(Protocol):
         """One stored task; None when it is not there: it ended, or never was."""
         ...
 
-    def deliveries(self, queue: str, task: str | None = None, *, limit: int) -> Sequence[Delivery]:
-        """The last deliveries of a queue, or of one of its tasks, the newest first. Raises NotFound."""
+    def deliveries(self, queue: str, task: str | None = None, *, limit: int) -> Sequence[Delivery] | None:
+        """The last deliveries of a queue, or of one of its tasks, the newest first. Raises NotFound.
+
+        None where nobody keeps them, as with Cloud Tasks.
+        """
         ...
 
     def run(self, queue: str, task: str, *, actor: str) -> bool:
@@ -154,3 +175,52 @@ class QueueControl(Protocol):
     def delete(self, queue: str, task: str, *, actor: str) -> bool:
         """Drop one task; False when it is not there."""
         ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class QueueControls:
+    """The queues of a service. `by_driver` has what asks and steers the queues of each driver.
+
+    `carried` gives the names of the drivers that carry a queue's tasks; a queue that is not in it goes by `default`.
+    """
+
+    def __init__(
+        self, by_driver: Mapping[str, QueueControl], default: str, carried: Mapping[str, frozenset[str]]
+    ) -> None:
+        self._by_driver = by_driver
+        self._default = default
+        self._carried = carried
+
+    def list(self) -> dict[str, QueueStatus]:
+        """The queues that can be asked, by name: one question a driver. What cannot be asked is left out."""
+        found: dict[str, QueueStatus] = {}
+        for driver, control in self._by_driver.items():
+            try:
+                statuses = control.list()
+            except DriverError:
+                continue
+            for status in statuses:
+                if driver == self._drivers_of(status.name)[0]:
+                    found[status.name] = status
+        return found
+
+    def of(self, queue: str) -> Sequence[QueueControl]:
+        """What steers this queue: one, or two while two drivers carry its tasks.
+
+        Raises DriverError where nothing does.
+        """
+        controls = [self._by_driver[name] for name in self._drivers_of(queue) if name in self._by_driver]
+        if not controls:
+            raise DriverError(f"Nothing here can ask the queue {queue}.")
+        return controls
+
+    def close(self) -> None:
+        """Let go of connections."""
+        for control in self._by_driver.values():
+            control.close()
+
+    def _drivers_of(self, queue: str) -> Sequence[str]:
+        return sorted(self._carried.get(queue, {self._default}))

@@ -63,7 +63,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class BatchExecutor:
-    """Delivers batches to handlers. Thread-safe. `go_on` asks that a run be gone on with soon."""
+    """Delivers batches to handlers. Thread-safe. `go_on` asks that a run be gone on with soon.
+
+    `retries` gives the retry limits that are in force for a queue, None for one that queue.yaml does not have.
+    """
 
     database: Database
     contract: Contract
@@ -71,6 +74,7 @@ class BatchExecutor:
     policy: RunPolicy
     relay: Relay
     go_on: Callable[[str], None]
+    retries: Callable[[str], RetryLimits | None]
     _held: set[Held] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -307,14 +311,14 @@ class BatchExecutor:
 
     def _tries(self, operation: Operation, delivery: Delivery, lease: Lease) -> Tries:
         assert operation.task is not None
-        queue = self.contract.queues.get(operation.task.queue)
+        limits = self.retries(operation.task.queue) or _NO_LIMITS
 
         def first_at(attempts: int) -> int:
             with self.database.read() as connection:
                 earlier = attempt_rows.first_of_the_last(connection, lease.batch_id, attempts - 1)
             return lease.started_at if earlier is None else min(earlier, lease.started_at)
 
-        return Tries(_NO_LIMITS if queue is None else queue.retry, delivery.retry_count, self._now(), first_at, _draw())
+        return Tries(limits, delivery.retry_count, self._now(), first_at, _draw())
 
     def _fall_back(self, operation: Operation, batch: Batch, lease: Lease, verdict: Verdict, lines: Lines) -> Verdict:
         """Call the fallback while the lease is held: when this process dies in it, it is called again."""

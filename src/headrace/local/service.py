@@ -59,8 +59,12 @@ class ServiceClient:
         return self._request("GET", f"{path}?{given}" if given else path, headers=self._token())
 
     def tell(self, path: str, body: Mapping[str, Any] | None = None, *, method: str = "POST") -> dict[str, Any]:
-        """Send a path of the admin API a JSON body."""
-        return self._request(method, path, headers=self._token(), body=body)
+        """Send a path of the admin API a JSON body; none where it is None."""
+        return self._request(method, path, headers=self._token(), content=None if body is None else json.dumps(body))
+
+    def clear(self, path: str, *, method: str = "PATCH") -> dict[str, Any]:
+        """Send a path of the admin API the JSON null, which clears what was set over a file."""
+        return self._request(method, path, headers=self._token(), content="null")
 
     def _token(self) -> dict[str, str]:
         if self.address.admin_token is None:
@@ -79,17 +83,17 @@ class ServiceClient:
         path: str,
         *,
         headers: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        content: str | None = None,
         timeout: float = 30,
     ) -> dict[str, Any]:
-        sent = dict(headers or {}) | ({} if body is None else {"Content-Type": "application/json"})
+        sent = dict(headers or {}) | ({} if content is None else {"Content-Type": "application/json"})
         parts = urlsplit(self.address.service)
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         connection = kind(parts.hostname or "127.0.0.1", parts.port, timeout=timeout)
         try:
-            connection.request(method, parts.path + path, None if body is None else json.dumps(body), sent)
+            connection.request(method, parts.path + path, content, sent)
             response = connection.getresponse()
-            status, content = response.status, response.read(LARGEST_ANSWER)
+            status, answered = response.status, response.read(LARGEST_ANSWER)
         except (OSError, HTTPException) as error:
             raise ServiceError(
                 f"The service at {self.address.service} does not answer: {error}.",
@@ -98,8 +102,8 @@ class ServiceClient:
         finally:
             connection.close()
         if status not in (200, 204):
-            raise ServiceError(f"{method} {path}: {status} {_reason(content)}", status)
-        answer: dict[str, Any] = json.loads(content) if content else {}
+            raise ServiceError(f"{method} {path}: {status} {_reason(answered)}", status)
+        answer: dict[str, Any] = json.loads(answered) if answered else {}
         return answer
 
 

@@ -65,6 +65,7 @@ class Stack:
         queue_server = self._start_queue_server(parts, variables)
         variables |= {
             "CLOUD_TASKS_EMULATOR_HOST": queue_server["grpc"],
+            "HEADRACE_QUEUE_SERVER_URL": queue_server["rest"],
             "HEADRACE_TOKEN_ISSUER": queue_server["issuer"],
         }
         command = [sys.executable, "-m", "gunicorn", "--config", "python:headrace.service.gunicorn_conf"]

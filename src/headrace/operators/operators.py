@@ -7,12 +7,17 @@ from typing import Any
 from headrace.clock import rfc3339
 from headrace.database import Database, audit_rows
 from headrace.database.audit_rows import EVERYTHING, AuditFilter
+from headrace.drivers.queues import QueueControls
 from headrace.operators.batch_details import BatchDetails
 from headrace.operators.cancelling import Cancelling
 from headrace.operators.dead_letters import DeadLetters
 from headrace.operators.decisions import Decisions
 from headrace.operators.operations import Operations
+from headrace.operators.queue_purging import QueuePurging
+from headrace.operators.queued_tasks import QueuedTasks
+from headrace.operators.queues import Queues
 from headrace.runs.pushing import Pusher
+from headrace.runs.queue_loads import QueueLoads
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,8 @@ class Operators:
     decisions: Decisions
     cancelling: Cancelling
     operations: Operations
+    queues: Queues
+    queued_tasks: QueuedTasks
 
     def audit(self, *, limit: int, where: AuditFilter = EVERYTHING) -> Sequence[dict[str, Any]]:
         """What operators did, the newest first, at most `limit` rows of those that match."""
@@ -33,14 +40,17 @@ class Operators:
         return [{**asdict(row), "at": rfc3339(row.at)} for row in rows]
 
 
-def make_operators(pusher: Pusher, go_on: Callable[[str], None]) -> Operators:
+def make_operators(pusher: Pusher, go_on: Callable[[str], None], controls: QueueControls) -> Operators:
     """All of it on the parts of a service; `go_on` asks that a run be gone on with soon."""
-    database, clock = pusher.database, pusher.clock
+    database, clock, contract, relay = pusher.database, pusher.clock, pusher.contract, pusher.relay
+    purging = QueuePurging(database, contract, clock, relay, go_on)
     return Operators(
         database,
         BatchDetails(database),
         DeadLetters(pusher),
-        Decisions(database, clock, pusher.relay, go_on),
+        Decisions(database, clock, relay, go_on),
         Cancelling(database, clock, pusher.policy, go_on),
         Operations(database),
+        Queues(database, contract, clock, controls, QueueLoads(database, contract, clock), purging),
+        QueuedTasks(database, contract, clock, controls, relay),
     )

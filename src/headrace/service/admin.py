@@ -29,12 +29,6 @@ def show_run(run_id: str) -> Mapping[str, Any]:
     return run
 
 
-def list_queues() -> dict[str, Any]:
-    """The queues with a cap: what each has, and what waits before it."""
-    loads = current_service().queue_loads
-    return {"queues": [] if loads is None else loads.list()}
-
-
 def cancel_run(run_id: str) -> None:
     """Cancel a run, with the reason that the body may give.
 
@@ -50,14 +44,6 @@ def retry_run(run_id: str) -> dict[str, int]:
     Raises NotFound and WrongState.
     """
     return {"retried": _operators().dead_letters.retry_run(run_id, actor=operator())}
-
-
-def show_batch(batch_id: int) -> Mapping[str, Any]:
-    """One batch with its payload, attempts, items in trouble and effects.
-
-    Raises NotFound.
-    """
-    return _operators().batches.show(batch_id)
 
 
 def list_dead(

@@ -19,6 +19,7 @@ from headrace.contract.validation import Validation
 from headrace.database import Database
 from headrace.database.facts import Observers
 from headrace.drivers.base import Driver, Push
+from headrace.drivers.queues import QueueControls
 from headrace.errors import Overloaded, StartError
 from headrace.execution.attempts import BatchExecutor
 from headrace.execution.watchdog import Watchdog
@@ -33,15 +34,14 @@ from headrace.runs.overrides import Overrides
 from headrace.runs.policy import RunPolicy
 from headrace.runs.progress import Progress
 from headrace.runs.pushing import Pusher
-from headrace.runs.queue_loads import QueueLoads
+from headrace.runs.queue_limits import RetriesInForce
 from headrace.runs.relay import Relay
 from headrace.runs.schedules import Schedules
 from headrace.runs.starting import JobStarter
 from headrace.runs.timetable import entries_of
 from headrace.service.continuation import CONTINUATION
 from headrace.service.current import Service
-from headrace.service.drivers import make_drivers
-from headrace.service.ports import InProcessQueue
+from headrace.service.drivers import Carriers, make_carriers
 from headrace.service.shedding import LoadGate, LoadLimits, Machine
 from headrace.sweeps import Sweeps
 from headrace.sweeps.purging import Purger
@@ -57,12 +57,18 @@ def assemble(
     *,
     database: Database | None = None,
     driver: Driver | None = None,
+    controls: QueueControls | None = None,
 ) -> Service:
-    """The service on the database and the drivers of the settings, where no other is given. None is asked yet."""
+    """The service on the database and the drivers of the settings, where no other is given. None is asked yet.
+
+    With another `driver`, its queues are asked and steered by `controls`, or not at all.
+    """
     database = database or Database(settings.database_url)
-    queue: InProcessQueue | None = None
     if driver is None:
-        driver, queue = make_drivers(settings, clock, contract)
+        carriers = make_carriers(settings, clock, contract)
+    else:
+        carriers = Carriers(driver, controls or QueueControls({}, driver.name, {}))
+    driver = carriers.driver
     policy = RunPolicy(
         split_lease=settings.split_lease,
         overdue=settings.overdue,
@@ -76,7 +82,9 @@ def assemble(
     database.observer = Observers((metrics, minutes))
     go_on = _Continuation(contract, driver, settings.service_url)
     starter = JobStarter(pusher, policy, go_on)
-    executor = BatchExecutor(database, contract, clock, policy, relay, go_on)
+    retries = RetriesInForce(database, contract, time.monotonic)
+    executor = BatchExecutor(database, contract, clock, policy, relay, go_on, retries)
+    operators = make_operators(pusher, go_on, carriers.controls)
     firings = Firings(starter, entries_of(contract), _UrlReader(contract))
     thresholds = Thresholds(
         failure_share=settings.alert_failure_share / 100,
@@ -103,6 +111,7 @@ def assemble(
         Purger(database, clock, policy),
         Scheduling(database, contract, clock, firings, settings.release),
         alerting.sweep,
+        operators.queues.keep_limits,
     )
     return Service(
         settings=settings,
@@ -118,14 +127,13 @@ def assemble(
         firings=firings,
         schedules=Schedules(firings, contract),
         give_back=executor.give_back,
-        queue=queue,
+        queue=carriers.queue,
         watchdog=Watchdog(executor, clock, grace=settings.overdue_grace),
         admit_batch=_admission(settings, metrics.reject),
         database=database,
-        operators=make_operators(pusher, go_on),
+        operators=operators,
         situation=Situation(database, clock, queues),
         after_request=minutes.write_due,
-        queue_loads=QueueLoads(database, contract, clock),
         alerts=Alerts(database, clock, settings.alert_routes),
         stall=DatabaseProgress(database, clock, settings.stalled_after),
         metrics=partial(metrics.expose, database, clock),

@@ -25,7 +25,6 @@ from headrace.service.ports import (
     JobRunner,
     Overrides,
     Pusher,
-    QueueLoads,
     Readiness,
     RunReader,
     Schedules,
@@ -66,7 +65,6 @@ class Service:
     operators: Operators | None = None
     situation: Situation | None = None
     after_request: Callable[[], object] = lambda: None
-    queue_loads: QueueLoads | None = None
     alerts: Alerts | None = None
     stall: Callable[[], str | None] = lambda: None
     metrics: Callable[[], bytes] | None = None

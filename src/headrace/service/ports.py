@@ -129,12 +129,6 @@ class RunReader(Protocol):
     def list(self, limit: int, job: str | None, state: str | None) -> Sequence[Mapping[str, Any]]: ...
 
 
-class QueueLoads(Protocol):
-    """Reads how full the queues with a cap are."""
-
-    def list(self) -> Sequence[Mapping[str, Any]]: ...
-
-
 class Overrides(Protocol):
     """What an operator may set over the files."""
 

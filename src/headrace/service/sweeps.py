@@ -22,7 +22,7 @@ def reap() -> dict[str, int]:
 
 
 def reconcile() -> dict[str, int]:
-    """Ask the queue about overdue batches; push the vanished ones again, or end them."""
+    """Ask the queue about overdue batches; push the vanished ones again, or end them. Keep limits in force."""
     return current_service().sweeps.reconcile()
 
 

@@ -23,7 +23,8 @@ _log = structlog.get_logger(__name__)
 class Sweeps:
     """Each returns counts of what it mended. Any number may run at once, anywhere.
 
-    `alert` tells people what is wrong, until a time in epoch seconds.
+    `alert` tells people what is wrong, until a time in epoch seconds. `keep_limits` puts the limits that were set over
+    queue.yaml in force again, where they are not; how many.
     """
 
     database: Database
@@ -36,6 +37,7 @@ class Sweeps:
     purger: Purger
     scheduling: Scheduling
     alert: Callable[[float], dict[str, int]] = lambda _until: {}
+    keep_limits: Callable[[], int] = lambda: 0
 
     def relay(self) -> dict[str, int]:
         """Push batches that were committed and never reached their queue."""
@@ -62,11 +64,14 @@ class Sweeps:
         return self.scheduling.sweep(self._end())
 
     def reconcile(self) -> dict[str, int]:
-        """Ask the queue about overdue batches: a task that vanished is pushed again, or its batch is dead."""
+        """Compare the queues with what should be: a task that vanished is pushed again, or its batch is dead.
+
+        Limits that were set over queue.yaml are put in force again.
+        """
         end = self._end()
         counts = self.reconciler.reconcile(end)
         self.relay_.push_pending(until=end)
-        return counts
+        return counts | {"limited": self.keep_limits()}
 
     def purge(self) -> dict[str, int]:
         """Delete what ended longer ago than it is kept, a little at a time, also under load."""

@@ -1,0 +1,221 @@
+"""Queues are seen with their backlog, paused, purged and limited: audited, and the service keeps to it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headrace.database import Database
+from headrace.errors import BadRequest, NotFound, Unreachable
+from headrace.execution.batch import Batch
+from headrace.runs.queue_limits import write_queue_override
+from tests.e2e.site import wait_until
+from tests.instance import Instance, Numbers
+from tests.operators.queue_rig import ADA, QueueRig, queue_rig
+
+
+@pytest.fixture
+def rig(tmp_path: Path, database: Database, application: Numbers) -> Iterator[QueueRig]:
+    with queue_rig(tmp_path, database, application) as rig:
+        yield rig
+
+
+def start(rig: QueueRig, count: int) -> str:
+    """A run of `count` items, three a batch."""
+    rig.instance.application.count = count
+    return rig.instance.start().run_id
+
+
+def test_queues_are_listed_with_state_limits_and_backlog(rig: QueueRig) -> None:
+    rig.queues.pause("work", actor=ADA)
+    start(rig, 7)
+    rig.clock.advance(5)
+    assert [row["queue"] for row in rig.queues.list()] == ["work", "other"]
+    row = rig.row()
+    assert (row["state"], row["waiting"], row["running"], row["oldest_age"]) == ("paused", 3, 0, 5.0)
+    assert (row["limits"]["rate_per_second"], row["limits"]["max_attempts"]) == (500, 3)
+    assert (row["declared"], row["set_by"], row["overridden"], row["max_pending"]) == (None, None, [], None)
+    other = rig.row("other")
+    assert (other["state"], other["waiting"], other["oldest_age"]) == ("running", 0, None)
+
+
+def test_what_was_done_is_told_as_a_rate(rig: QueueRig, database: Database) -> None:
+    start(rig, 7)
+    rig.advance(0)
+    row = rig.queues.show("work")
+    assert row["waiting"] == 0
+    assert len(row["chart"]["times"]) == 60
+    assert row["tasks"] == []
+    assert [each["status"] for each in row["deliveries"]] == [204, 204, 204]
+    assert all(each["batch_id"] for each in row["deliveries"])
+
+
+def test_a_queue_that_cannot_be_asked_is_unknown_and_its_backlog_is_told(rig: QueueRig) -> None:
+    rig.queues.pause("work", actor=ADA)
+    start(rig, 7)
+    rig.inline.close()
+    row = rig.row()
+    assert (row["state"], row["limits"], row["waiting"]) == ("unknown", None, 3)
+    shown = rig.queues.show("work")
+    assert (shown["state"], shown["tasks"], shown["deliveries"]) == ("unknown", None, None)
+    audited = rig.audited()
+    for steer in (rig.queues.pause, rig.queues.resume, rig.queues.purge):
+        with pytest.raises(Unreachable, match="gives no answer"):
+            steer("work", actor=ADA)
+    with pytest.raises(Unreachable, match="gives no answer"):
+        rig.queues.limit("work", {"rate_per_second": 2}, actor=ADA)
+    assert rig.audited() == audited
+    assert rig.row()["waiting"] == 3
+
+
+def test_a_queue_of_no_file_is_not_found(rig: QueueRig) -> None:
+    with pytest.raises(NotFound, match="no queue none"):
+        rig.queues.show("none")
+    with pytest.raises(NotFound, match="no queue none"):
+        rig.queues.purge("none", actor=ADA)
+
+
+def test_a_paused_queue_pushes_nothing_until_it_is_resumed(rig: QueueRig) -> None:
+    rig.queues.pause("work", actor=ADA)
+    run_id = start(rig, 7)
+    rig.advance(60)
+    assert rig.instance.show(run_id)["tasks"]["pushed"] == 3
+    rig.queues.resume("work", actor="grace")
+    rig.advance(0)
+    assert rig.instance.show(run_id)["state"] == "completed"
+    assert rig.audited() == [(ADA, "pause_queue", "queue/work"), ("grace", "resume_queue", "queue/work")]
+
+
+def test_a_purge_ends_what_waits_and_the_run_and_nothing_is_pushed_again(rig: QueueRig) -> None:
+    rig.queues.pause("work", actor=ADA)
+    run_id = start(rig, 3 * 1_100)
+    assert rig.queues.purge("work", actor=ADA) == 1_100
+    shown = rig.instance.show(run_id)
+    assert (shown["state"], shown["tasks"]["cancelled"], shown["tasks"]["done"]) == ("completed", 1_100, 0)
+    status = rig.inline.control.show("work")
+    assert status is not None
+    assert status.waiting == 0
+    rig.queues.resume("work", actor=ADA)
+    rig.clock.advance(3_600)
+    rig.instance.sweeps.sweep()
+    rig.advance(60)
+    assert rig.instance.application.calls == []
+    assert rig.row()["waiting"] == 0
+    assert (ADA, "purge_queue", "queue/work") in rig.audited()
+
+
+def test_a_purge_leaves_what_an_attempt_holds(rig: QueueRig, application: Numbers) -> None:
+    purged: list[int] = []
+
+    def work(batch: Batch) -> None:
+        if not purged:
+            purged.append(rig.queues.purge("work", actor=ADA))
+
+    application.on_work = work
+    rig.queues.pause("work", actor=ADA)
+    run_id = start(rig, 9)
+    (first, *_), _ = rig.inline.control.tasks("work", limit=10)
+    rig.inline.control.run("work", first.name, actor=ADA)
+    wait_until("The end of the run", lambda: rig.instance.show(run_id)["state"] == "completed")
+    shown = rig.instance.show(run_id)
+    assert purged == [2]
+    assert (shown["tasks"]["done"], shown["tasks"]["cancelled"]) == (1, 2)
+
+
+def test_a_purge_ends_what_was_not_pushed_yet_and_leaves_what_comes_later(rig: QueueRig) -> None:
+    rig.queues.pause("work", actor=ADA)
+    with rig.database.write() as connection:
+        late = rig.instance.pusher.push(
+            connection, rig.instance.handler.function, [1], at=rig.clock.now() + 40 * 86_400
+        )
+    assert rig.queues.purge("work", actor=ADA) == 1
+    assert rig.instance.show(late.run_id)["state"] == "completed"
+    run_id = start(rig, 3)
+    rig.queues.resume("work", actor=ADA)
+    rig.advance(0)
+    assert rig.instance.show(run_id)["tasks"]["done"] == 1
+
+
+def test_limits_are_in_force_at_once_and_shown_beside_the_files(rig: QueueRig) -> None:
+    before = rig.row()["limits"]
+    rig.queues.limit("work", {"rate_per_second": 2, "max_attempts": 5}, actor=ADA)
+    row = rig.row()
+    assert row["limits"] == {**before, "rate_per_second": 2, "max_attempts": 5}
+    assert (row["declared"], row["set_by"], row["overridden"]) == (before, ADA, ["max_attempts", "rate_per_second"])
+    rig.queues.limit("work", {"rate_per_second": None, "bucket_size": 3}, actor="grace")
+    row = rig.row()
+    assert row["limits"] == {**before, "max_attempts": 5, "bucket_size": 3}
+    assert row["set_by"] == "grace"
+    rig.queues.limit("work", None, actor=ADA)
+    row = rig.row()
+    assert (row["limits"], row["declared"], row["set_by"], row["overridden"]) == (before, None, None, [])
+    assert rig.audited() == [
+        (ADA, "set_override", "queue.work"),
+        ("grace", "set_override", "queue.work"),
+        (ADA, "clear_override", "queue.work"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rate_per_second": 501}, "rate_per_second takes 0 to 500"),
+        ({"bucket_size": 0}, "bucket_size takes a whole number from 1 to 500"),
+        ({"bucket_size": 2.5}, "bucket_size takes a whole number"),
+        ({"max_concurrent_requests": 5_001}, "max_concurrent_requests takes a whole number from 1 to 5,000"),
+        ({"max_attempts": 0}, "or -1 for no limit"),
+        ({"max_duration": -1}, "max_duration takes seconds"),
+        ({"min_backoff": 7_200}, "min_backoff must not be longer than max_backoff"),
+        ({"speed": 3}, "speed is no limit"),
+        ({"rate_per_second": float("nan")}, "rate_per_second takes"),
+    ],
+)
+def test_limits_out_of_bounds_change_nothing(rig: QueueRig, changes: dict[str, float], message: str) -> None:
+    before = rig.row()
+    with pytest.raises(BadRequest, match=message):
+        rig.queues.limit("work", changes, actor=ADA)
+    assert rig.row()["limits"] == before["limits"]
+    assert rig.audited() == []
+
+
+def test_the_sweep_keeps_limits_in_force(rig: QueueRig) -> None:
+    rig.queues.limit("work", {"rate_per_second": 2}, actor=ADA)
+    assert rig.instance.sweeps.reconcile()["limited"] == 0
+    rig.inline.control.limit("work", None, actor="deployment")
+    assert rig.row()["limits"]["rate_per_second"] == 500
+    assert rig.instance.sweeps.reconcile()["limited"] == 1
+    assert rig.row()["limits"]["rate_per_second"] == 2
+    assert rig.instance.sweeps.reconcile()["limited"] == 0
+
+
+def test_the_service_gives_up_when_the_limits_in_force_leave_no_try(rig: QueueRig, application: Numbers) -> None:
+    def fail(batch: Batch) -> None:
+        raise ValueError("no")
+
+    application.on_work = fail
+    rig.queues.limit("work", {"max_attempts": 1}, actor=ADA)
+    rig.clock.advance(3)
+    run_id = start(rig, 3)
+    rig.advance(0)
+    shown = rig.instance.show(run_id)
+    assert (shown["state"], shown["tasks"]["dead"], shown["attempts"]) == ("failed", 1, 1)
+    rig.queues.limit("work", {"max_attempts": 2}, actor=ADA)
+    rig.clock.advance(3)
+    run_id = start(rig, 3)
+    rig.advance(0)
+    rig.advance(10)
+    assert rig.instance.show(run_id)["attempts"] == 2
+
+
+def test_retry_limits_are_read_at_most_every_two_seconds(instance: Instance) -> None:
+    retries = instance.executor.retries
+    before = retries("work")
+    assert before is not None
+    with instance.database.write() as connection:
+        write_queue_override(connection, "work", {"max_attempts": 7}, now=1, actor=ADA)
+    assert retries("work") == before
+    instance.clock.advance(2)  # type: ignore[attr-defined]
+    after = retries("work")
+    assert after is not None
+    assert after.max_attempts == 7
+    assert retries("none") is None

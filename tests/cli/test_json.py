@@ -143,8 +143,8 @@ def test_queues_of_a_queue_server_alone_are_listed_in_json(running: Running):
     assert rows["synchronizeAccessQueue"]["bucket_size"] == 500
 
 
-def test_the_commands_of_operators_md_run(running: Running):
-    commands = [command for fence in fences_of("docs/operators.md") for command in fence.commands]
+def test_the_commands_of_queues_md_run(running: Running):
+    commands = [command for fence in fences_of("docs/queues.md") for command in fence.commands]
     set_, given_back = (running.ask(*shlex.split(command)[1:]) for command in commands)
     assert (set_["limits"]["rate_per_second"], set_["limits"]["max_attempts"]) == (2, 5)
     assert given_back["declared"] is None

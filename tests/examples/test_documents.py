@@ -20,7 +20,7 @@ ELSEWHERE = {
     "docs/alerts.md": "tests/alerts/test_routes.py",
     "docs/deploy.md": "tests/governance/test_deploy.py",
     "docs/jobs.md": "tests/examples/test_jobs_page.py",
-    "docs/operators.md": "tests/cli/test_json.py",
+    "docs/queues.md": "tests/cli/test_json.py",
     "docs/emulator.md": "tests/cloud/test_emulator_document.py",
     "docs/testing.md": "tests/testing/test_document.py",
 }

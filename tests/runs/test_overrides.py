@@ -1,5 +1,7 @@
 """Batch sizes may be set over the file, audited; the next split keeps to them."""
 
+from typing import Any
+
 import orjson
 import pytest
 
@@ -10,6 +12,11 @@ from tests.instance import HANDLER, Instance, Numbers, drain
 from tests.queue_in_memory import QueueInMemory
 
 KEY = f"batch_size.{HANDLER}"
+
+
+def batch_size(overrides: Overrides) -> dict[str, Any]:
+    (found,) = (each for each in overrides.list() if each["key"] == KEY)
+    return found
 
 
 @pytest.fixture
@@ -30,10 +37,10 @@ def test_the_next_split_has_batches_of_the_size_that_was_set(
 
 
 def test_the_value_in_force_and_the_files_are_both_shown(overrides: Overrides) -> None:
-    (before,) = overrides.list()
+    before = batch_size(overrides)
     assert (before["key"], before["value"], before["default"], before["source"]) == (KEY, 3, 3, "openapi.yaml")
-    assert overrides.put(KEY, "7", actor="ada") == overrides.list()[0]
-    (after,) = overrides.list()
+    assert overrides.put(KEY, "7", actor="ada") == batch_size(overrides)
+    after = batch_size(overrides)
     assert (after["value"], after["default"], after["source"], after["set_by"]) == (7, 3, "override", "ada")
 
 
@@ -41,7 +48,7 @@ def test_the_value_in_force_and_the_files_are_both_shown(overrides: Overrides) -
 def test_a_value_that_is_no_batch_size_is_refused(overrides: Overrides, value: str) -> None:
     with pytest.raises(BadRequest, match="whole number from 1 to 10,000"):
         overrides.put(KEY, value, actor="ada")
-    assert overrides.list()[0]["source"] == "openapi.yaml"
+    assert batch_size(overrides)["source"] == "openapi.yaml"
 
 
 @pytest.mark.parametrize("key", ["batch_size.none", "nonsense", "batch_size.api.numbers.count"])

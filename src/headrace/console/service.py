@@ -14,10 +14,13 @@ from headrace.service.current import Service, current_service
 PAGES = (
     Page("", "Overview", "o"),
     Page("/runs", "Runs", "r"),
+    Page("/tasks", "Tasks", "t"),
     Page("/dead", "Dead letters", "d"),
     Page("/decisions", "Decisions", "e"),
     Page("/schedules", "Schedules", "s"),
     Page("/alerts", "Alerts", "a"),
+    Page("/workers", "Workers", "w"),
+    Page("/settings", "Settings", "n"),
 )
 
 

@@ -11,6 +11,7 @@ from headrace.operators.cancelling import Cancelling
 from headrace.operators.dead_letters import DeadLetters
 from headrace.operators.decisions import Decisions
 from headrace.operators.operations import Operations
+from headrace.operators.tasks import Tasks
 from headrace.runs.pushing import Pusher
 
 
@@ -24,6 +25,7 @@ class Operators:
     decisions: Decisions
     cancelling: Cancelling
     operations: Operations
+    tasks: Tasks
 
     def audit(self, *, limit: int, object: str | None = None) -> Sequence[dict[str, Any]]:
         """What operators did, the newest first; to one object (`batch/7`, `run/…`) where it is given."""
@@ -35,11 +37,14 @@ class Operators:
 def make_operators(pusher: Pusher, go_on: Callable[[str], None]) -> Operators:
     """All of it on the parts of a service; `go_on` asks that a run be gone on with soon."""
     database, clock = pusher.database, pusher.clock
+    dead_letters = DeadLetters(pusher)
+    decisions = Decisions(database, clock, pusher.relay, go_on)
     return Operators(
         database,
         BatchDetails(database),
-        DeadLetters(pusher),
-        Decisions(database, clock, pusher.relay, go_on),
+        dead_letters,
+        decisions,
         Cancelling(database, clock, pusher.policy, go_on),
         Operations(database),
+        Tasks(database, clock, pusher.contract, dead_letters, decisions),
     )

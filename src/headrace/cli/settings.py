@@ -52,7 +52,7 @@ def clear_setting(key: str, folder: Path, as_json: bool) -> None:
 
 
 def _put(key: str, value: str | None, folder: Path, *, as_json: bool) -> None:
-    answer = client_of(folder).put("/api/v1/settings", {"key": key, "value": value})
+    answer = client_of(folder).tell("/api/v1/settings", {"key": key, "value": value}, method="PUT")
     tell(answer, _words(answer), as_json=as_json)
 
 

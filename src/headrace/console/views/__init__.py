@@ -1,7 +1,18 @@
 """One module a page, or a family of pages: what it shows and does, by the service's own read models and actions."""
 
 from headrace.console.site import Site
-from headrace.console.views import alerts, dead, decisions, overview, runs, schedules, settings, task_list, tasks, workers
+from headrace.console.views import (
+    alerts,
+    dead,
+    decisions,
+    overview,
+    runs,
+    schedules,
+    settings,
+    task_list,
+    tasks,
+    workers,
+)
 
 _VIEWS = (overview, runs, task_list, tasks, dead, decisions, schedules, alerts, workers, settings)
 

@@ -30,7 +30,7 @@ test-clients: env ## try Google's Node clients and gcloud on the queue server, w
 test-browser: env ## try the console in a real Chromium; where there is none, CI=1 fails and all else skips
 	@if $(BIN)/python -m tools.chromium; then \
 		$(BIN)/python -m pytest -rs tests/browser/pages.py tests/browser/actions.py tests/browser/queue_server.py \
-			tests/browser/queues.py $(ARGS); \
+			tests/browser/queues.py tests/browser/tasks.py $(ARGS); \
 	else test -z "$(CI)"; fi
 
 screenshots: env ## take the pictures of the console in docs/images

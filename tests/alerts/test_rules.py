@@ -28,7 +28,7 @@ def fail(batch: Batch) -> None:
 def found(instance: Instance) -> dict[tuple[Rule, str], str]:
     """What holds now, and its detail."""
     reader = make_alerting(instance.database, instance.contract, instance.clock).reader
-    return {(each.rule, each.object): each.detail for each in find(reader.read(), Thresholds())}
+    return {(each.rule, each.object): each.detail for each in find(reader.read(Thresholds()), Thresholds())}
 
 
 @pytest.mark.parametrize("good", [0, 5, 6])

@@ -37,6 +37,9 @@ OF_OPERATORS = [
     *(("dead", name) for name in ("list", "show", "retry", "edit", "discard")),
     *(("decisions", name) for name in ("list", "decide")),
     *(("runs", name) for name in ("cancel", "retry")),
+    *(("tasks", name) for name in ("list", "show", "cancel", "retry")),
+    *(("settings", name) for name in ("list", "set", "clear")),
+    ("workers",),
 ]
 # In test_queue_commands.py.
 OF_QUEUES = [

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def tasks() -> QueueInMemory:
-    return QueueInMemory(queues={"synchronizeAccessQueue", "auditProjectQueue", "headraceQueue"})
+    return QueueInMemory(queues={"synchronizeAccessQueue", "auditProjectQueue", "directoryQueue", "headraceQueue"})
 
 
 @pytest.fixture

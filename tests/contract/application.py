@@ -248,7 +248,9 @@ class Rooms:
     def show(self, run_id: str) -> Mapping[str, Any] | None:
         return {"run_id": run_id} if run_id == "run-1" else None
 
-    def list(self, limit: int, job: str | None, state: str | None) -> list[Mapping[str, Any]]:
+    def list(
+        self, limit: int, job: str | None, state: str | None, object: str | None = None
+    ) -> list[Mapping[str, Any]]:
         return [{"limit": limit, "job": job, "state": state}]
 
     def push(self, connection: Any, handler: Any, payload: Any, *, key: str | None = None) -> str:

@@ -1,7 +1,7 @@
 """The sweep of alerts: what holds now fires, what no longer does is resolved, and both are sent."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -25,33 +25,34 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Alerting:
-    """Sweeps. `heartbeat` is a URL that hears from us while all is well, None where nobody listens."""
+    """Sweeps. `thresholds` gives those in force. `heartbeat` is a URL that hears from us while all is well, or None."""
 
     database: Database
     clock: Clock
     reader: TroubleReader
-    thresholds: Thresholds
+    thresholds: Callable[[], Thresholds]
     outbox: Outbox
     service_url: str
     heartbeat: str | None
 
     def sweep(self, until: float) -> dict[str, int]:
         """Fire, resolve and send, until a time in epoch seconds; how many fire now, and how many were sent."""
-        findings = find(self.reader.read(), self.thresholds)
-        self._apply(findings)
+        thresholds = self.thresholds()
+        findings = find(self.reader.read(thresholds), thresholds)
+        self._apply(findings, thresholds)
         sent = self.outbox.send(until)
         self.outbox.purge()
         if not NO_PROGRESS & {finding.rule for finding in findings}:
             self._beat()
         return {"alerts": len(findings), "notified": sent}
 
-    def _apply(self, findings: Sequence[Finding]) -> None:
+    def _apply(self, findings: Sequence[Finding], thresholds: Thresholds) -> None:
         """The alert and its messages are one transaction: none fires unheard, none is heard that did not."""
         now = self._now()
         with self.database.write() as connection:
             alert_rows.lock_alerts(connection)
             known = alert_rows.all_alerts(connection)
-            for each in change(known, findings, now=now, repeat=int(1000 * self.thresholds.repeat)):
+            for each in change(known, findings, now=now, repeat=int(1000 * thresholds.repeat)):
                 self._write(connection, each, now)
 
     def _write(self, connection: Connection, change: Change, now: int) -> None:
@@ -90,13 +91,12 @@ def make_alerting(
     clock: Clock,
     *,
     routes: Sequence[Route] = (),
-    thresholds: Thresholds | None = None,
+    thresholds: Callable[[], Thresholds] = Thresholds,
     service_url: str = "",
     heartbeat: str | None = None,
     sender: Sender | None = None,
 ) -> Alerting:
     """All of it on the parts of a service."""
-    thresholds = thresholds or Thresholds()
-    reader = TroubleReader(database, contract, clock, QueueLoads(database, contract, clock), thresholds)
+    reader = TroubleReader(database, contract, clock, QueueLoads(database, contract, clock))
     outbox = Outbox(database, clock, routes, sender or NetworkSender())
     return Alerting(database, clock, reader, thresholds, outbox, service_url, heartbeat)

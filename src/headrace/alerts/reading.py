@@ -24,13 +24,12 @@ class TroubleReader:
     contract: Contract
     clock: Clock
     loads: QueueLoads
-    thresholds: Thresholds
 
-    def read(self) -> Troubles:
+    def read(self, thresholds: Thresholds) -> Troubles:
         """What there is now."""
         full_queues = self._full_queues()
         now = int(self.clock.now() * 1000)
-        recently = now - int(1000 * self.thresholds.recent)
+        recently = now - int(1000 * thresholds.recent)
         with self.database.read() as connection:
             failures = trouble_rows.failures_since(connection, since=recently)
             silent = trouble_rows.held_too_long(connection, now=now)
@@ -42,9 +41,9 @@ class TroubleReader:
             ]
             return Troubles(
                 now=now,
-                dead=trouble_rows.dead_since(connection, since=now - int(1000 * self.thresholds.died)),
-                shares=self._shares(connection, failures, recently),
-                waiting_since=self._waiting(connection, now),
+                dead=trouble_rows.dead_since(connection, since=now - int(1000 * thresholds.died)),
+                shares=self._shares(connection, failures, recently, thresholds),
+                waiting_since=self._waiting(connection, now, thresholds),
                 undecided=trouble_rows.undecided(connection),
                 silent=silent,
                 late_since=self._late(connection, now),
@@ -52,23 +51,25 @@ class TroubleReader:
                 full_queues=full_queues,
             )
 
-    def _shares(self, connection: Connection, failures: list[Failures], since: int) -> dict[str, Share]:
+    def _shares(
+        self, connection: Connection, failures: list[Failures], since: int, thresholds: Thresholds
+    ) -> dict[str, Share]:
         """Of each handler with enough failures, the share among the batches that were written near the latest."""
         found: dict[str, Share] = {}
         if sum(each.count for each in failures) >= MOST_READ:
             # Earlier ones were not read: what went well at that time does not count either.
             since = min(each.since for each in failures)
         for each in failures:
-            if each.count >= self.thresholds.failures:
+            if each.count >= thresholds.failures:
                 near = connection, each.handler, each.batch_id
                 failed = trouble_rows.failures_near(*near, since=since)
                 done = trouble_rows.ended_near(*near, since=since, states=(BatchState.DONE,))
                 found[each.handler] = Share(failed, failed + done)
         return found
 
-    def _waiting(self, connection: Connection, now: int) -> dict[str, int]:
+    def _waiting(self, connection: Connection, now: int, thresholds: Thresholds) -> dict[str, int]:
         """Since when a handler's batches wait, where none is executed, and none near the longest waiting one ended."""
-        before = now - int(1000 * self.thresholds.waiting)
+        before = now - int(1000 * thresholds.waiting)
         at_work = trouble_rows.at_work(connection, now=now)
         return {
             each.handler: each.since

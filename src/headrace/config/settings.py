@@ -45,7 +45,8 @@ class Settings:
     which handlers begin no batch, in percent; None is no limit. `test_clock` is the file of a clock that tests move.
     `driver` carries the tasks whose handler names none. `release` names what was deployed; None where nothing tells.
     `alert_routes` are where alerts are sent; `alert_repeat`, `alert_waiting` (seconds) and `alert_failure_share`
-    (percent): see `Thresholds`; `heartbeat_url` hears from the sweeps while all is well.
+    (percent): see `Thresholds`; `heartbeat_url` hears from the sweeps while all is well. `task_inline_max_concurrent`
+    caps the attempts that the service executes at once; 0 is no cap. `given` names the variables that were set.
     """
 
     app: Path
@@ -86,6 +87,8 @@ class Settings:
     alert_waiting: float
     alert_failure_share: float
     heartbeat_url: str | None = field(repr=False)
+    task_inline_max_concurrent: int = 0
+    given: frozenset[str] = frozenset()
 
     @property
     def development(self) -> bool:
@@ -152,6 +155,8 @@ def load_settings(environment: Mapping[str, str], *, folder: Path | None = None)
         alert_waiting=values["alert_waiting"],
         alert_failure_share=values["alert_failure_share"],
         heartbeat_url=values["heartbeat_url"],
+        task_inline_max_concurrent=values["task_inline_max_concurrent"],
+        given=frozenset(given),
     )
 
 
@@ -234,6 +239,9 @@ class _Variables(Schema):
     )
     alert_failure_share = fields.Float(
         data_key="HEADRACE_ALERT_FAILURE_SHARE", load_default=50.0, validate=validate.Range(1, 100)
+    )
+    task_inline_max_concurrent = fields.Integer(
+        data_key="HEADRACE_TASK_INLINE_MAX_CONCURRENT", load_default=0, validate=validate.Range(0, 10_000)
     )
     heartbeat_url = fields.Url(
         data_key="HEADRACE_HEARTBEAT_URL", load_default=None, require_tld=False, schemes={"http", "https"}

@@ -14,10 +14,13 @@ PAGES = (
     Page("", "Overview", "o"),
     Page("/queues", "Queues", "q"),
     Page("/runs", "Runs", "r"),
+    Page("/tasks", "Tasks", "t"),
     Page("/dead", "Dead letters", "d"),
     Page("/decisions", "Decisions", "e"),
     Page("/schedules", "Schedules", "s"),
     Page("/alerts", "Alerts", "a"),
+    Page("/workers", "Workers", "w"),
+    Page("/settings", "Settings", "n"),
     Page("/audit", "Audit", "u"),
     Page("/tokens", "Tokens", "k", needs=Permission.ADMIN),
 )

@@ -105,11 +105,13 @@ class JobOptions:
     `time_limit`: how long one request splits before the run goes on as a task. `overlap_limit`: so many runs side by
     side, with `allow`. `overlap_key`: parameters; runs whose values of them differ do not meet. `late_after`: how
     long after its time a firing may begin before its schedule counts as late. `on_start`: one run for each release.
+    `object`: the parameter that says what a run is about.
     """
 
     overlap: Overlap = Overlap.SKIP
     overlap_limit: int | None = None
     overlap_key: tuple[str, ...] = ()
+    object: str | None = None
     missed: Missed = Missed.ONE
     late_after: float = 300.0
     on_start: bool = False

@@ -129,6 +129,7 @@ class _JobSchema(_Options):
     overlap = _one_of(Overlap, "overlap")
     overlap_limit = _count("overlap-limit")
     overlap_key = fields.Function(deserialize=_read_names, data_key="overlap-key")
+    object = fields.String(error_messages={"invalid": "is the name of a parameter"})
     missed = _one_of(Missed, "missed")
     late_after = fields.Function(deserialize=_read_seconds, data_key="late-after")
     on_start = _flag("on-start")

@@ -112,7 +112,7 @@ class _Operation:
         payload = self._payload()
         schema = self._schema(task, payload)
         fallback = self._fallback(task)
-        self._check_overlap(job, parameters)
+        self._check_parameters(job, parameters)
         operation_id = self._node.get("operationId")
         if operation_id is None:
             self._fault((), "There is no operationId: the Python path of this operation's function.")
@@ -266,10 +266,12 @@ class _Operation:
             return None
         return (*place, JSON, "schema") if "schema" in content[JSON] else None
 
-    def _check_overlap(self, job: JobOptions | None, parameters: tuple[str, ...]) -> None:
+    def _check_parameters(self, job: JobOptions | None, parameters: tuple[str, ...]) -> None:
         for name in job.overlap_key if job is not None else ():
             if name not in parameters:
                 self._fault(("x-job", "overlap-key"), f"{name} is no parameter of this job.")
+        if job is not None and job.object is not None and job.object not in parameters:
+            self._fault(("x-job", "object"), f"{job.object} is no parameter of this job.")
 
     def _fallback(self, task: TaskOptions | None) -> Callable[..., Any] | None:
         if task is None or task.fallback is None:

@@ -85,6 +85,50 @@ def lease_batch(connection: Connection, batch_id: int, *, generation: int, now: 
     return _held((batch_id, *rows[0], now, until)) if rows else None
 
 
+def count_live(connection: Connection, *, now: int, at_most: int) -> int:
+    """Leases that have not ended, counted up to `at_most`. Until the transaction ends nobody else who counts takes one.
+
+    SQLite has one writer anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_CAP)))
+    some = (
+        select(batches.c.id)
+        .where(batches.c.state == BatchState.RUNNING, batches.c.lease_until > now)
+        .limit(at_most)
+        .subquery()
+    )
+    return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
+
+
+_CAP = 0x48524341
+"""Who counts leases holds this advisory lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """A batch that found no place: which run's it is, and its queue where that has a cap."""
+
+    run_id: str
+    queue: str | None
+
+
+def put_off(connection: Connection, batch_id: int, *, generation: int, due_at: int) -> PutOff | None:
+    """Have a batch pushed again for a later time, as its next generation; None when it does not wait in this one."""
+    statement = (
+        update(batches)
+        .where(
+            batches.c.id == batch_id,
+            batches.c.generation == generation,
+            batches.c.state.in_((BatchState.PENDING, BatchState.PUSHED)),
+        )
+        .values(state=BatchState.PENDING, generation=batches.c.generation + 1, due_at=due_at, check_at=None)
+        .returning(batches.c.run_id, batches.c.queue)
+    )
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else PutOff(row.run_id, row.queue)
+
+
 _owned = (
     batches.c.id == bindparam("batch_id"),
     batches.c.fence == bindparam("own_fence"),

@@ -32,6 +32,7 @@ class RunRow:
     parent_run_id: str | None
     parent_batch: int | None
     owner: str | None
+    object: str | None
     schedule: str | None
     scheduled_at: int | None
     created_at: int
@@ -65,13 +66,17 @@ def find_live_run(connection: Connection, overlap_key: str) -> str | None:
     return connection.execute(select(runs.c.id).where(runs.c.overlap_key == overlap_key)).scalar_one_or_none()
 
 
-def list_runs(connection: Connection, *, limit: int, job: str | None, state: str | None) -> list[RunRow]:
+def list_runs(
+    connection: Connection, *, limit: int, job: str | None, state: str | None, object: str | None = None
+) -> list[RunRow]:
     """The newest runs first, at most `limit`."""
     statement = select(*_RUN_COLUMNS).order_by(runs.c.created_at.desc(), runs.c.id).limit(limit)
     if job is not None:
         statement = statement.where(runs.c.job == job)
     if state is not None:
         statement = statement.where(runs.c.state == state)
+    if object is not None:
+        statement = statement.where(runs.c.object == object)
     return [run for row in connection.execute(statement) if (run := _run(row))]
 
 
@@ -102,6 +107,7 @@ def insert_run(
     lease_until: int | None = None,
     parent: tuple[str, int] | None = None,
     owner: str | None = None,
+    object: str | None = None,
     schedule: str | None = None,
     scheduled_at: int | None = None,
     trace: str | None = None,
@@ -124,6 +130,7 @@ def insert_run(
             parent_run_id=parent_run_id,
             parent_batch=parent_batch,
             owner=owner,
+            object=object,
             schedule=schedule,
             scheduled_at=scheduled_at,
             trace=trace,

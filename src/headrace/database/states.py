@@ -76,6 +76,36 @@ class Cause(StrEnum):
     VANISHED = "vanished"
 
 
+class DisplayState(StrEnum):
+    """The state of a batch in the words of a list that people look through.
+
+    warning: done with one, or waiting for a person's decision. error: dead.
+    """
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    SUCCESSFUL = "successful"
+    WARNING = "warning"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+
+_DISPLAYED = {
+    BatchState.PENDING: DisplayState.WAITING,
+    BatchState.PUSHED: DisplayState.WAITING,
+    BatchState.RUNNING: DisplayState.RUNNING,
+    BatchState.UNDECIDED: DisplayState.WARNING,
+    BatchState.DONE: DisplayState.SUCCESSFUL,
+    BatchState.DEAD: DisplayState.ERROR,
+    BatchState.CANCELLED: DisplayState.CANCELLED,
+}
+
+
+def display_state(state: BatchState, error: str) -> DisplayState:
+    """What a batch is in a list, by its state and its last error, which of a done one is its warning. Pure."""
+    return DisplayState.WARNING if state is BatchState.DONE and error else _DISPLAYED[state]
+
+
 class ItemState(StrEnum):
     """How an item stands, as one letter of its batch's `outcomes`."""
 

@@ -51,6 +51,8 @@ runs = Table(
     Column("parent_batch", BigInteger),
     # Who may see it in the operations API.
     Column("owner", Text),
+    # What it is about, such as user/7.
+    Column("object", Text),
     # The schedule that started it, and the time it was due.
     Column("schedule", Text),
     Column("scheduled_at", BigInteger),
@@ -80,6 +82,13 @@ runs = Table(
         "parent_run_id",
         sqlite_where=text("parent_run_id IS NOT NULL"),
         postgresql_where=text("parent_run_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_headrace_runs_object",
+        "object",
+        "created_at",
+        sqlite_where=text("object IS NOT NULL"),
+        postgresql_where=text("object IS NOT NULL"),
     ),
 )
 
@@ -209,6 +218,19 @@ batches = Table(
         "ended_at",
         sqlite_where=text("state = 'dead'"),
         postgresql_where=text("state = 'dead'"),
+    ),
+    # What a page of tasks finds in one state, the newest first; rows come here only by ending so.
+    Index(
+        "ix_headrace_batches_warned",
+        "id",
+        sqlite_where=text("state = 'done' AND error <> ''"),
+        postgresql_where=text("state = 'done' AND error <> ''"),
+    ),
+    Index(
+        "ix_headrace_batches_cancelled",
+        "id",
+        sqlite_where=text("state = 'cancelled'"),
+        postgresql_where=text("state = 'cancelled'"),
     ),
     Index(
         "ix_headrace_batches_undecided",

@@ -16,7 +16,7 @@ from headrace.clock import Clock
 from headrace.contract.operations import Contract, Operation
 from headrace.database import Database, attempt_rows, batch_rows, lease_rows, log_rows, step_rows
 from headrace.database.batch_rows import BatchRow, Narrowing
-from headrace.database.lease_rows import Lease
+from headrace.database.lease_rows import Lease, PutOff
 from headrace.database.states import BatchState, Cause
 from headrace.errors import Conflict, Gone, LostLease
 from headrace.execution import verdicts
@@ -25,6 +25,7 @@ from headrace.execution.control import ContinueLater, InDoubt, Interruption
 from headrace.execution.delivery import Delivery
 from headrace.execution.ending import Ending, end_attempt
 from headrace.execution.hold import lost
+from headrace.execution.turns import Turns
 from headrace.execution.verdicts import Tries, Verdict
 from headrace.observability import traces
 from headrace.observability.capture import Lines, captured
@@ -66,6 +67,7 @@ class BatchExecutor:
     """Delivers batches to handlers. Thread-safe. `go_on` asks that a run be gone on with soon.
 
     `retries` gives the retry limits that are in force for a queue, None for one that queue.yaml does not have.
+    `cap` gives how many attempts all processes together execute at once; 0 is any number.
     """
 
     database: Database
@@ -75,6 +77,8 @@ class BatchExecutor:
     relay: Relay
     go_on: Callable[[str], None]
     retries: Callable[[str], RetryLimits | None]
+    cap: Callable[[], int] = lambda: 0
+    _turns: Turns = field(default_factory=Turns)
     _held: set[Held] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -204,8 +208,11 @@ class BatchExecutor:
         assert operation.task is not None
         now = self._now()
         until = self._lease_until(operation, now)
+        cap = self.cap()
 
-        def take(connection: Connection) -> Lease | BatchRow | None:
+        def take(connection: Connection) -> Lease | PutOff | BatchRow | None:
+            if cap and self._is_full(connection, cap, batch_id, now):
+                return self._put_off(connection, cap, batch_id, generation, delivery)
             lease = lease_rows.lease_batch(connection, batch_id, generation=generation, now=now, until=until)
             if lease is None and self._reap(connection, operation, batch_id, now):
                 lease = lease_rows.lease_batch(connection, batch_id, generation=generation, now=now, until=until)
@@ -215,12 +222,40 @@ class BatchExecutor:
             return lease
 
         taken = self.database.write_together(take, durable=False)
+        if cap and not isinstance(taken, PutOff):
+            self._turns.take(batch_id)
         if isinstance(taken, Lease):
             return taken
+        if isinstance(taken, PutOff):
+            _log.info("delivery put off", run_id=taken.run_id, batch_id=batch_id, cap=cap)
+            self._push_again(batch_id, taken.queue)
+            return None
         self._refuse(taken, batch_id, generation, now)
         if taken is not None and taken.state is BatchState.PENDING:
             self.relay.push_soon(Narrowing(batch_id=batch_id))
         return None
+
+    def _is_full(self, connection: Connection, cap: int, batch_id: int, now: int) -> bool:
+        """Whether all places are taken, or belong to older batches that are on their way back."""
+        ahead = self._turns.ahead_of(batch_id, now / 1000)
+        return lease_rows.count_live(connection, now=now, at_most=cap) + ahead >= cap
+
+    def _put_off(
+        self, connection: Connection, cap: int, batch_id: int, generation: int, delivery: Delivery
+    ) -> PutOff | BatchRow | None:
+        """Have a batch that waits come again a little later; this was neither an attempt nor a failure."""
+        due_at = int(self._turns.put_off(batch_id, cap, self.clock.now()) * 1000)
+        put_off = lease_rows.put_off(connection, batch_id, generation=generation, due_at=due_at)
+        if put_off is None:
+            return batch_rows.find_batch(connection, batch_id)
+        _refuse_stranger(put_off.run_id, batch_id, generation, delivery)
+        return put_off
+
+    def _push_again(self, batch_id: int, queue: str | None) -> None:
+        if queue is None:
+            self.relay.push_soon(Narrowing(batch_id=batch_id))
+        else:
+            self.relay.push_queues(queue)
 
     def _lease_until(self, operation: Operation, now: int) -> int:
         assert operation.task is not None

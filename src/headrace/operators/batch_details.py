@@ -12,7 +12,8 @@ from headrace.database.attempt_rows import AttemptRow
 from headrace.database.batch_rows import BatchRow
 from headrace.database.effect_rows import EffectRow
 from headrace.database.log_rows import AttemptLog
-from headrace.database.states import BatchState, Outcome
+from headrace.database.states import BatchState, Outcome, display_state
+from headrace.database.task_rows import TaskRow
 from headrace.errors import NotFound, WrongState
 from headrace.operators.waiting import why_waiting
 from headrace.runs.progress import show_item
@@ -57,7 +58,7 @@ def moved(batch: BatchRow) -> WrongState:
     return WrongState(f"Batch {batch.id} was changed by somebody else at this moment.", hint="Look at it again.")
 
 
-def summary_of(batch: BatchRow) -> dict[str, Any]:
+def summary_of(batch: BatchRow | TaskRow) -> dict[str, Any]:
     """A batch in a few words."""
     return {
         "batch_id": batch.id,
@@ -65,6 +66,7 @@ def summary_of(batch: BatchRow) -> dict[str, Any]:
         "handler": batch.handler,
         "number": batch.number,
         "state": batch.state.value,
+        "display_state": display_state(batch.state, batch.error).value,
         "cause": batch.cause,
         "error": batch.error,
         "items": batch.item_count,

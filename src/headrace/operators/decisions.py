@@ -69,11 +69,9 @@ class Decisions:
                 raise WrongState(f"Batch {batch_id} is {batch.state.value}, and waits for no decision.")
             in_doubt = [each.key for each in effect_rows.list_effects(connection, batch_id) if each.in_doubt]
             if decision is Decision.SKIP:
-                self._end(connection, batch, BatchState.CANCELLED, now)
+                self.end(connection, batch, BatchState.CANCELLED, now)
             elif decision is Decision.RESUME and not in_doubt:
-                self._end(
-                    connection, replace(batch, outcomes=_all_done(batch.outcomes), error=""), BatchState.DONE, now
-                )
+                self.end(connection, replace(batch, outcomes=_all_done(batch.outcomes), error=""), BatchState.DONE, now)
             else:
                 effect_rows.settle_effects(connection, batch_id, done=decision is Decision.RESUME, now=now)
                 self._revive(connection, batch)
@@ -91,7 +89,11 @@ class Decisions:
             raise moved(batch)
         self.database.after_commit(connection, partial(self.relay.push_soon, Narrowing(batch_id=batch.id)))
 
-    def _end(self, connection: Connection, batch: BatchRow, state: BatchState, now: int) -> None:
+    def end(self, connection: Connection, batch: BatchRow, state: BatchState, now: int) -> None:
+        """End a batch that no attempt holds as done or cancelled, and what it is the last of.
+
+        Raises WrongState where it moved on meanwhile. `now` is in epoch milliseconds.
+        """
         if not dead_rows.end_batch(connection, batch, state=state, now=now):
             raise moved(batch)
         items_done, items_failed = tally(state, batch.outcomes, batch.item_count)

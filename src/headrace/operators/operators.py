@@ -16,6 +16,7 @@ from headrace.operators.operations import Operations
 from headrace.operators.queue_purging import QueuePurging
 from headrace.operators.queued_tasks import QueuedTasks
 from headrace.operators.queues import Queues
+from headrace.operators.tasks import Tasks
 from headrace.runs.pushing import Pusher
 from headrace.runs.queue_loads import QueueLoads
 
@@ -32,6 +33,7 @@ class Operators:
     operations: Operations
     queues: Queues
     queued_tasks: QueuedTasks
+    tasks: Tasks
 
     def audit(self, *, limit: int, where: AuditFilter = EVERYTHING) -> Sequence[dict[str, Any]]:
         """What operators did, the newest first, at most `limit` rows of those that match."""
@@ -43,14 +45,17 @@ class Operators:
 def make_operators(pusher: Pusher, go_on: Callable[[str], None], controls: QueueControls) -> Operators:
     """All of it on the parts of a service; `go_on` asks that a run be gone on with soon."""
     database, clock, contract, relay = pusher.database, pusher.clock, pusher.contract, pusher.relay
+    dead_letters = DeadLetters(pusher)
+    decisions = Decisions(database, clock, relay, go_on)
     purging = QueuePurging(database, contract, clock, relay, go_on)
     return Operators(
         database,
         BatchDetails(database),
-        DeadLetters(pusher),
-        Decisions(database, clock, relay, go_on),
+        dead_letters,
+        decisions,
         Cancelling(database, clock, pusher.policy, go_on),
         Operations(database),
         Queues(database, contract, clock, controls, QueueLoads(database, contract, clock), purging),
         QueuedTasks(database, contract, clock, controls, relay),
+        Tasks(database, clock, contract, dead_letters, decisions),
     )

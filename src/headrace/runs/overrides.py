@@ -1,70 +1,139 @@
-"""Overrides: what an operator set over the files, audited, in force from the next split until it is cleared."""
+"""Overrides: what an operator set over the environment and the files, audited, in force until it is cleared."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
-from headrace.clock import Clock
-from headrace.contract.operations import Contract, Kind, Operation
+from headrace.clock import Clock, rfc3339
+from headrace.contract.operations import Contract, Operation
 from headrace.database import Database, override_rows
+from headrace.database.override_rows import OverrideRow
 from headrace.errors import BadRequest, NotFound
+from headrace.runs.definitions import BATCH_SIZE, SERVICE, Definition, definitions_of
 
-PREFIX = "batch_size."
-LARGEST_BATCH = 10_000
+REFRESH_EVERY = 2.0
+"""Seconds that a process may go by the overrides that it has read."""
+
+_log = structlog.get_logger(__name__)
+
+
+class LiveValues:
+    """The service's settings as they are in force, from a copy that is at most 2 seconds old. Thread-safe.
+
+    `environment` has the values that environment variables set. A copy that cannot be renewed stays in use.
+    """
+
+    def __init__(self, database: Database, environment: Mapping[str, float], monotonic: Callable[[], float]) -> None:
+        self._database = database
+        self._base = {each.key: environment.get(each.key, each.default) for each in SERVICE}
+        self._values = self._base
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._renew_at = monotonic()
+
+    def __getitem__(self, key: str) -> float:
+        """The value in force. Call it outside of transactions."""
+        if self._monotonic() >= self._renew_at and self._lock.acquire(blocking=False):
+            try:
+                self._renew()
+            finally:
+                self._lock.release()
+        return self._values[key]
+
+    def forget(self) -> None:
+        """Read the overrides again at the next use."""
+        self._renew_at = self._monotonic()
+
+    def _renew(self) -> None:
+        # First, so that an override which is set meanwhile has them read again.
+        self._renew_at = self._monotonic() + REFRESH_EVERY
+        try:
+            with self._database.read() as connection:
+                rows = {row.key: row for row in override_rows.list_overrides(connection)}
+        except SQLAlchemyError as error:
+            _log.warning("settings were not read again", error=str(error))
+            return
+        self._values = self._base | {
+            each.key: value
+            for each in SERVICE
+            if each.key in rows and (value := _valid(each, rows[each.key])) is not None
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """The settings that may be overridden: `batch_size.<operationId>` of each handler."""
+    """The settings that may be changed while the service runs. An override stands over `environment`, this over files.
+
+    `changed` is called when one was set or cleared by this process.
+    """
 
     database: Database
     contract: Contract
     clock: Clock
+    environment: Mapping[str, float] = field(default_factory=dict)
+    changed: Callable[[], object] = lambda: None
 
     def list(self) -> Sequence[dict[str, Any]]:
-        """Every setting: the value in force, the file's, and which of the two it is."""
+        """Every setting: the value in force, its default, and what it comes from."""
         with self.database.read() as connection:
             found = {row.key: row for row in override_rows.list_overrides(connection)}
-        return [
-            _shown(operation, found.get(PREFIX + operation.operation_id))
-            for operation in self.contract.operations
-            if operation.kind is Kind.HANDLER
-        ]
+        return [self._shown(each, found.get(each.key)) for each in definitions_of(self.contract).values()]
 
     def put(self, key: str, value: str | None, *, actor: str) -> dict[str, Any]:
         """Override a setting; None clears the override. The setting as it then stands.
 
         Raises:
             NotFound: there is no such setting.
-            BadRequest: the value is no whole number from 1 to 10,000.
+            BadRequest: the value is none that the setting takes.
         """
-        operation = self.contract.by_id.get(key.removeprefix(PREFIX)) if key.startswith(PREFIX) else None
-        if operation is None or operation.kind is not Kind.HANDLER:
+        definition = definitions_of(self.contract).get(key)
+        if definition is None:
             raise NotFound(f"There is no setting {key}.", hint="GET /api/v1/settings lists them.")
-        if value is not None and not (value.isascii() and value.isdecimal() and 1 <= int(value) <= LARGEST_BATCH):
-            raise BadRequest(f"{key} takes a whole number from 1 to {LARGEST_BATCH:,}.", pointer="/value")
+        kept = None if value is None else f"{definition.parse(value):g}"
         with self.database.write() as connection:
             now = int(self.clock.now() * 1000)
-            override_rows.set_override(connection, key, value, now=now, actor=actor)
-            return _shown(operation, override_rows.find_override(connection, key))
+            override_rows.set_override(connection, key, kept, now=now, actor=actor)
+            shown = self._shown(definition, override_rows.find_override(connection, key))
+        self.changed()
+        return shown
+
+    def _shown(self, definition: Definition, override: OverrideRow | None) -> dict[str, Any]:
+        value = None if override is None else _valid(definition, override)
+        source = "override"
+        if value is None:
+            given = self.environment.get(definition.key)
+            value, source = (definition.default, definition.home) if given is None else (given, "environment")
+        return {
+            "key": definition.key,
+            "value": value,
+            "default": definition.default,
+            "source": source,
+            "set_by": override.set_by if override is not None else None,
+            "set_at": rfc3339(override.set_at) if override is not None else None,
+            "type": "integer" if definition.whole else "number",
+            "minimum": definition.lowest,
+            "maximum": definition.highest,
+            "variable": definition.variable,
+            "does": definition.does,
+            "takes_effect": definition.read,
+        }
 
 
 def batch_size_of(connection: Connection, operation: Operation) -> int:
     """How many items a batch of this handler has now."""
     assert operation.task is not None
-    override = override_rows.find_override(connection, PREFIX + operation.operation_id)
+    override = override_rows.find_override(connection, BATCH_SIZE + operation.operation_id)
     return operation.task.batch_size if override is None else int(override.value)
 
 
-def _shown(operation: Operation, override: override_rows.OverrideRow | None) -> dict[str, Any]:
-    assert operation.task is not None
-    default = operation.task.batch_size
-    return {
-        "key": PREFIX + operation.operation_id,
-        "value": default if override is None else int(override.value),
-        "default": default,
-        "source": "openapi.yaml" if override is None else "override",
-        "set_by": None if override is None else override.set_by,
-    }
+def _valid(definition: Definition, override: OverrideRow) -> float | None:
+    """The value of an override; None where a version before allowed what this one does not."""
+    try:
+        return definition.parse(override.value)
+    except BadRequest:
+        return None

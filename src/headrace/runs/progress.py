@@ -71,10 +71,12 @@ class Progress:
         shown["failed_items"] = [show_item(item) for item in failed]
         return shown
 
-    def list(self, limit: int = 50, job: str | None = None, state: str | None = None) -> Sequence[Mapping[str, Any]]:
-        """The newest runs first."""
+    def list(
+        self, limit: int = 50, job: str | None = None, state: str | None = None, object: str | None = None
+    ) -> Sequence[Mapping[str, Any]]:
+        """The newest runs first; of one job, in one state, about one object where these are given."""
         with self.database.read() as connection:
-            found = run_rows.list_runs(connection, limit=limit, job=job, state=state)
+            found = run_rows.list_runs(connection, limit=limit, job=job, state=state, object=object)
             steps = step_rows.steps_of(connection, [run.id for run in found])
         return [_summary(run, steps[run.id]) for run in found]
 
@@ -102,6 +104,7 @@ def _summary(run: RunRow, steps: list[StepRow]) -> dict[str, Any]:
         "job": run.job,
         "state": run.state.value,
         "reason": run.reason,
+        "object": run.object,
         "items": sum(step.item_count for step in steps),
         "items_done": sum(step.items_done for step in steps),
         "items_failed": sum(step.items_failed for step in steps),

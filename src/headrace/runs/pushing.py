@@ -16,6 +16,7 @@ from headrace.drivers.base import Driver
 from headrace.errors import PushRefused, QueueFull
 from headrace.observability import traces
 from headrace.runs.lineage import parent
+from headrace.runs.objects import checked
 from headrace.runs.payloads import Payload, encode_one
 from headrace.runs.policy import RunPolicy
 from headrace.runs.relay import Relay
@@ -51,12 +52,13 @@ class Pusher:
         key_ttl: float | None = None,
         at: float | None = None,
         owner: str | None = None,
+        object: str | None = None,
     ) -> Pushed:
         """Write a task for `handler`. The caller's rollback takes it back.
 
         A second push of a `key` writes nothing: for `key_ttl` seconds (40 days), also when the first run is long
         purged; with `while_active`, until the first run has ended. `at` (epoch seconds): it is not executed before.
-        `owner`: who may ask for it as an operation.
+        `owner`: who may ask for it as an operation. `object`: what it is about, such as user/7.
 
         Raises:
             PushRefused: the handler is none of the contract, the payload breaks its schema or is too large, or
@@ -75,7 +77,12 @@ class Pusher:
         due_at = None if at is None or at * 1000 <= now else int(at * 1000)
         batch = self.batch_of(operation, body, due_at=due_at)
         run_id, step_id = open_sealed(
-            connection, operation.operation_id, now=now, owner=owner, overlap_key=name if while_active else None
+            connection,
+            operation.operation_id,
+            now=now,
+            owner=owner,
+            object=object,
+            overlap_key=name if while_active else None,
         )
         if name is not None and not while_active:
             ttl = self.policy.key_ttl if key_ttl is None else key_ttl
@@ -171,7 +178,13 @@ _HELD = (BatchState.PENDING, BatchState.PUSHED, BatchState.RUNNING)
 
 
 def open_sealed(
-    connection: Connection, handler: str, *, now: int, owner: str | None = None, overlap_key: str | None = None
+    connection: Connection,
+    handler: str,
+    *,
+    now: int,
+    owner: str | None = None,
+    object: str | None = None,
+    overlap_key: str | None = None,
 ) -> tuple[str, int]:
     """Write a run of one sealed step without batches; its id and the step's."""
     run_id = uuid.uuid4().hex
@@ -186,6 +199,7 @@ def open_sealed(
         overlap_key=overlap_key,
         parent=parent(),
         owner=owner,
+        object=checked(object),
         trace=traces.current(),
     )
     step_id = step_rows.insert_step(connection, run_id=run_id, number=1, handler=handler, now=now, sealed=True)

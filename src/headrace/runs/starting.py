@@ -20,6 +20,7 @@ from headrace.observability import traces
 from headrace.runs.cancelling import cancel_waking
 from headrace.runs.job import Job
 from headrace.runs.lineage import parent
+from headrace.runs.objects import checked, object_of
 from headrace.runs.overlap import Place, find_place
 from headrace.runs.policy import RunPolicy
 from headrace.runs.pushing import Pusher
@@ -73,6 +74,7 @@ class _New:
     origin: Origin
     lease: float = 0.0
     waits: bool = False
+    object: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +114,14 @@ class JobStarter:
         origin: Origin = _BY_HAND,
         *,
         waits: bool = False,
+        object: str | None = None,
     ) -> Opened:
         """Write a run in the caller's transaction; a task of its own splits it, soon after the commit.
 
         `waits`: it is to run in any case, so it queues where its job's overlap policy would skip or replace.
+        `object`: what it is about, where that is not what its x-job says.
         """
-        return self._open(connection, _New(operation, parameters, origin, waits=waits))
+        return self._open(connection, _New(operation, parameters, origin, waits=waits, object=checked(object)))
 
     def start_once(
         self,
@@ -128,6 +132,7 @@ class JobStarter:
         key: str,
         ttl: float,
         waits: bool = False,
+        object: str | None = None,
     ) -> Opened:
         """As `start_later`, once for a key: for `ttl` seconds the same run answers, also when it is long purged."""
         key_rows.lock_key(connection, key)
@@ -135,23 +140,30 @@ class JobStarter:
         first = key_rows.find_key(connection, key, now=now)
         if first is not None:
             return Opened(first, run_rows.state_of(connection, first) or RunState.COMPLETED, new=False)
-        opened = self.start_later(connection, operation, parameters, waits=waits)
+        opened = self.start_later(connection, operation, parameters, waits=waits, object=object)
         key_rows.keep_key(connection, key, run_id=opened.run_id, expires_at=now + int(ttl * 1000))
         return opened
 
     def start_within(
-        self, connection: Connection, job: Callable[..., Any], parameters: dict[str, Any], *, key: str | None
+        self,
+        connection: Connection,
+        job: Callable[..., Any],
+        parameters: dict[str, Any],
+        *,
+        key: str | None,
+        object: str | None = None,
     ) -> str:
         """Start a run of the job that this function is, in the caller's transaction, once for a key; its id.
 
         Raises:
-            PushRefused: the function is no job of the contract.
+            PushRefused: the function is no job of the contract, or the object is too long.
         """
         operation = self.pusher.contract.job_of(job)
         if key is None:
-            return self.start_later(connection, operation, parameters).run_id
+            return self.start_later(connection, operation, parameters, object=object).run_id
         name = f"job/{operation.operation_id}/{key}"
-        return self.start_once(connection, operation, parameters, key=name, ttl=self.policy.key_ttl).run_id
+        ttl = self.policy.key_ttl
+        return self.start_once(connection, operation, parameters, key=name, ttl=ttl, object=object).run_id
 
     def cancel(self, connection: Connection, run_id: str, reason: str) -> bool:
         """Cancel a run, in the caller's transaction; False when it has ended."""
@@ -271,6 +283,7 @@ class JobStarter:
             overlap_scope=place.scope,
             lease_until=int((now + new.lease) * 1000) if place.state is RunState.SPLITTING else None,
             parent=parent(),
+            object=new.object or object_of(new.operation, new.parameters),
             schedule=new.origin.schedule,
             scheduled_at=new.origin.scheduled_at,
             trace=traces.current(),

@@ -13,9 +13,11 @@ from headrace.operators.decisions import Decision
 from headrace.service.current import current_service, operator
 
 
-def list_runs(limit: int = 50, job: str | None = None, state: str | None = None) -> dict[str, Any]:
-    """The newest runs, at most `limit`, of one job or in one state where these are given."""
-    return {"runs": current_service().reader.list(limit, job, state)}
+def list_runs(
+    limit: int = 50, job: str | None = None, state: str | None = None, object: str | None = None
+) -> dict[str, Any]:
+    """The newest runs, at most `limit`: of one job, in one state, about one object, where these are given."""
+    return {"runs": current_service().reader.list(limit, job, state, object)}
 
 
 def show_run(run_id: str) -> Mapping[str, Any]:
@@ -101,18 +103,19 @@ def decide(batch_id: int) -> None:
 
 
 def list_settings() -> dict[str, Any]:
-    """The settings that may be overridden: value in force, the file's, and which of the two it is."""
+    """The settings that may be overridden: value in force, default, and what the value comes from."""
     return {"settings": current_service().overrides.list()}
 
 
 def put_setting() -> Mapping[str, Any]:
-    """Override a setting, or clear the override with a null value; audited, in force from the next split.
+    """Override a setting, or clear the override with a null value; audited.
 
     Raises NotFound and BadRequest.
     """
     asked = request.get_json()
     value = asked["value"]
-    return current_service().overrides.put(asked["key"], None if value is None else str(value), actor=operator())
+    text = value if value is None or isinstance(value, str) else f"{value:.15g}"
+    return current_service().overrides.put(asked["key"], text, actor=operator())
 
 
 def list_audit(

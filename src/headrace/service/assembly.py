@@ -2,7 +2,6 @@
 
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -20,7 +19,7 @@ from headrace.database import Database
 from headrace.database.facts import Observers
 from headrace.drivers.base import Driver, Push
 from headrace.drivers.queues import QueueControls
-from headrace.errors import Overloaded, StartError
+from headrace.errors import StartError
 from headrace.execution.attempts import BatchExecutor
 from headrace.execution.watchdog import Watchdog
 from headrace.observability.metrics import Metrics
@@ -29,8 +28,10 @@ from headrace.observability.progress import DatabaseProgress
 from headrace.operators import make_operators
 from headrace.operators.situation import Situation
 from headrace.operators.tokens import Tokens
+from headrace.operators.workers import MachineLoad, Workers
+from headrace.runs.definitions import TASK_INLINE_MAX_CONCURRENT, environment_of
 from headrace.runs.firings import Firings
-from headrace.runs.overrides import Overrides
+from headrace.runs.overrides import LiveValues, Overrides
 from headrace.runs.policy import RunPolicy
 from headrace.runs.progress import Progress
 from headrace.runs.pushing import Pusher
@@ -42,7 +43,7 @@ from headrace.runs.timetable import entries_of
 from headrace.service.continuation import CONTINUATION
 from headrace.service.current import Service
 from headrace.service.drivers import Carriers, make_carriers
-from headrace.service.shedding import LoadGate, LoadLimits, Machine
+from headrace.service.shedding import Admission, LoadLimits, Machine
 from headrace.sweeps import Sweeps
 from headrace.sweeps.purging import Purger
 from headrace.sweeps.reaping import Reaper
@@ -82,21 +83,22 @@ def assemble(
     database.observer = Observers((metrics, minutes))
     go_on = _Continuation(contract, driver, settings.service_url)
     starter = JobStarter(pusher, policy, go_on)
-    retries = RetriesInForce(database, contract, time.monotonic)
-    executor = BatchExecutor(database, contract, clock, policy, relay, go_on, retries)
+    environment = environment_of(settings)
+    live = LiveValues(database, environment, time.monotonic)
+    executor = BatchExecutor(
+        *(database, contract, clock, policy, relay, go_on),
+        retries=RetriesInForce(database, contract, time.monotonic),
+        cap=lambda: int(live[TASK_INLINE_MAX_CONCURRENT]),
+    )
+    admission = Admission(partial(_load_limits, live), Machine, time.monotonic, metrics.reject)
     operators = make_operators(pusher, go_on, carriers.controls)
     firings = Firings(starter, entries_of(contract), _UrlReader(contract))
-    thresholds = Thresholds(
-        failure_share=settings.alert_failure_share / 100,
-        waiting=settings.alert_waiting,
-        repeat=settings.alert_repeat,
-    )
     alerting = make_alerting(
         database,
         contract,
         clock,
         routes=settings.alert_routes,
-        thresholds=thresholds,
+        thresholds=partial(_thresholds, live),
         service_url=settings.service_url,
         heartbeat=settings.heartbeat_url,
     )
@@ -123,13 +125,13 @@ def assemble(
         reader=Progress(database),
         readiness=DatabaseReadiness(database),
         pusher=pusher,
-        overrides=Overrides(database, contract, clock),
+        overrides=Overrides(database, contract, clock, environment, live.forget),
         firings=firings,
         schedules=Schedules(firings, contract),
         give_back=executor.give_back,
         queue=carriers.queue,
         watchdog=Watchdog(executor, clock, grace=settings.overdue_grace),
-        admit_batch=_admission(settings, metrics.reject),
+        admit_batch=admission.admit,
         database=database,
         operators=operators,
         situation=Situation(database, clock, queues),
@@ -138,23 +140,18 @@ def assemble(
         stall=DatabaseProgress(database, clock, settings.stalled_after),
         metrics=partial(metrics.expose, database, clock),
         tokens=Tokens(database, clock, RootToken(settings.admin_token)),
+        workers=Workers(database, clock, live, lambda: MachineLoad(admission.load().cpu, admission.excess())),
     )
 
 
-def _admission(settings: Settings, tell_rejected: Callable[[], None]) -> Callable[[], None]:
-    limits = LoadLimits(settings.shed_cpu, settings.shed_memory)
-    if limits == LoadLimits():
-        return lambda: None
-    gate = LoadGate(limits, Machine(), time.monotonic)
+def _load_limits(live: LiveValues) -> LoadLimits:
+    return LoadLimits(live["shed_cpu"] or None, live["shed_memory"] or None)
 
-    def admit() -> None:
-        try:
-            gate.admit()
-        except Overloaded:
-            tell_rejected()
-            raise
 
-    return admit
+def _thresholds(live: LiveValues) -> Thresholds:
+    return Thresholds(
+        failure_share=live["alert_failure_share"] / 100, waiting=live["alert_waiting"], repeat=live["alert_repeat"]
+    )
 
 
 class _UrlReader:

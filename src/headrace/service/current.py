@@ -17,6 +17,7 @@ from headrace.database import Database
 from headrace.operators import Operators
 from headrace.operators.situation import Situation
 from headrace.operators.tokens import Tokens
+from headrace.operators.workers import Workers
 from headrace.runs.pushing import Pushed
 from headrace.service.ports import (
     BatchRunner,
@@ -69,6 +70,7 @@ class Service:
     stall: Callable[[], str | None] = lambda: None
     metrics: Callable[[], bytes] | None = None
     tokens: Tokens | None = None
+    workers: Workers | None = None
 
 
 def install_service(app: Flask, service: Service) -> None:
@@ -147,18 +149,28 @@ def push(
     key_ttl: float | None = None,
     at: float | None = None,
     owner: str | None = None,
+    object: str | None = None,
 ) -> Pushed:
     """Push one task for `handler`, in the caller's transaction.
 
     The task reaches its queue after the commit; a rollback takes it back. A second push of a `key` writes nothing and
     answers with the first one's run: for `key_ttl` seconds (40 days), or, with `while_active`, until that run has
-    ended. `at` (epoch seconds): it is not executed before. `owner`: who may ask for it as an operation.
+    ended. `at` (epoch seconds): it is not executed before. `owner`: who may ask for it as an operation. `object`: what
+    it is about, such as user/7, by which it is found among tasks and runs; at most 200 characters.
 
     Raises PushRefused when the handler is none of the contract, the payload breaks its schema or is too large, or
     the queue does not exist, and QueueFull when its cap is reached: nothing was written.
     """
     return current_service().pusher.push(
-        connection, handler, payload, key=key, while_active=while_active, key_ttl=key_ttl, at=at, owner=owner
+        connection,
+        handler,
+        payload,
+        key=key,
+        while_active=while_active,
+        key_ttl=key_ttl,
+        at=at,
+        owner=owner,
+        object=object,
     )
 
 
@@ -168,16 +180,18 @@ def start(
     parameters: Mapping[str, Any] | None = None,
     *,
     key: str | None = None,
+    object: str | None = None,
 ) -> str:
     """Start a run of `job`, the function of a cron endpoint, in the caller's transaction; the run's id.
 
     The run is split by a task of its own, soon after the commit; a rollback takes it back. `parameters` are all that
     the function is to get, JSON values. The job's overlap policy holds as ever. With a `key`, a second start within
-    40 days writes nothing and answers with the first run.
+    40 days writes nothing and answers with the first run. `object`: what the run is about, where that is not what its
+    `x-job` says.
 
     Raises PushRefused when the function is no job of the contract.
     """
-    return current_service().jobs.start_within(connection, job, dict(parameters or {}), key=key)
+    return current_service().jobs.start_within(connection, job, dict(parameters or {}), key=key, object=object)
 
 
 def cancel(connection: Connection, run_id: str, reason: str = "") -> bool:

@@ -31,7 +31,13 @@ class JobRunner(Protocol):
     """Starts jobs."""
 
     def start_within(
-        self, connection: Connection, job: Callable[..., Any], parameters: dict[str, Any], *, key: str | None
+        self,
+        connection: Connection,
+        job: Callable[..., Any],
+        parameters: dict[str, Any],
+        *,
+        key: str | None,
+        object: str | None = None,
     ) -> str:
         """Start a run of the job that this function is, in the caller's transaction; its id. Raises PushRefused."""
         ...
@@ -83,6 +89,7 @@ class Pusher(Protocol):
         key_ttl: float | None = None,
         at: float | None = None,
         owner: str | None = None,
+        object: str | None = None,
     ) -> Pushed:
         """Write a task for `handler`. Raises PushRefused before anything is written."""
         ...
@@ -126,7 +133,9 @@ class RunReader(Protocol):
 
     def show(self, run_id: str) -> Mapping[str, Any] | None: ...
 
-    def list(self, limit: int, job: str | None, state: str | None) -> Sequence[Mapping[str, Any]]: ...
+    def list(
+        self, limit: int, job: str | None, state: str | None, object: str | None = None
+    ) -> Sequence[Mapping[str, Any]]: ...
 
 
 class Overrides(Protocol):

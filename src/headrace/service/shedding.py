@@ -82,6 +82,68 @@ class LoadGate:
         self._excess = excess
 
 
+class Admission:
+    """Lets batches in by limits that may change while the service runs. Thread-safe.
+
+    `limits` gives those in force; `probe` makes what takes samples, at the first use; `tell_rejected` hears of each
+    batch that is turned away.
+    """
+
+    def __init__(
+        self,
+        limits: Callable[[], LoadLimits],
+        probe: Callable[[], Callable[[], Load]],
+        monotonic: Callable[[], float],
+        tell_rejected: Callable[[], None],
+    ) -> None:
+        self._limits = limits
+        self._make_probe = probe
+        self._monotonic = monotonic
+        self._tell_rejected = tell_rejected
+        self._lock = threading.Lock()
+        self._gate: tuple[LoadLimits, LoadGate] | None = None
+        self._sample: Callable[[], Load] | None = None
+        self._load: Load | None = None
+
+    def admit(self) -> None:
+        """Return when a batch may begin.
+
+        Raises Overloaded while the load is above a limit.
+        """
+        limits = self._limits()
+        if limits == _NO_LIMITS:
+            return
+        try:
+            self._gate_of(limits).admit()
+        except Overloaded:
+            self._tell_rejected()
+            raise
+
+    def excess(self) -> str:
+        """What of the load is above its limit now, in words; empty when nothing is."""
+        limits = self._limits()
+        return "" if limits == _NO_LIMITS else limits.excess(self.load())
+
+    def load(self) -> Load:
+        """The load: of its last sample, which takes one where none was taken yet."""
+        return self._load or self._probe()
+
+    def _gate_of(self, limits: LoadLimits) -> LoadGate:
+        with self._lock:
+            if self._gate is None or self._gate[0] != limits:
+                self._gate = limits, LoadGate(limits, self._probe, self._monotonic)
+            return self._gate[1]
+
+    def _probe(self) -> Load:
+        if self._sample is None:
+            self._sample = self._make_probe()
+        self._load = self._sample()
+        return self._load
+
+
+_NO_LIMITS = LoadLimits()
+
+
 @dataclass(frozen=True, slots=True)
 class CpuTime:
     """Seconds that all CPUs of a machine have been idle, and seconds in all, since it started."""

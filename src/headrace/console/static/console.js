@@ -7,7 +7,7 @@
   // Live: one tick for all parts of a page, and none while nobody looks or somebody is at work in it.
   const state = document.getElementById('live-state');
   const say = (text) => { if (state && state.textContent !== text) state.textContent = text; };
-  const busy = () => document.querySelector('dialog[open], details.menu[open]') || /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName ?? '');
+  const busy = () => document.querySelector('dialog[open], details.menu[open], td.tick :checked') || /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName ?? '');
   setInterval(() => {
     if (document.hidden || held || busy()) return;
     document.body.dispatchEvent(new Event('tick'));

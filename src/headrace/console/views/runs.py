@@ -32,7 +32,8 @@ def list_runs() -> tuple[str, dict[str, Any]]:
     job = request.args.get("job", "").strip()
     state = request.args.get("state", "")
     state = state if state in _STATES else ""
-    runs = service.reader.list(PER_PAGE, job or None, state or None)
+    about = request.args.get("object", "").strip()
+    runs = service.reader.list(PER_PAGE, job or None, state or None, about or None)
     jobs = [each.operation_id for each in service.contract.operations if each.job or each.task]
     now = service.clock.now()
     return "runs.html", {
@@ -40,6 +41,7 @@ def list_runs() -> tuple[str, dict[str, Any]]:
         "left": {run["run_id"]: time_left(run, now) for run in runs},
         "job": job,
         "state": state,
+        "object": about,
         "states": _STATES,
         "jobs": jobs,
         "limit": PER_PAGE,

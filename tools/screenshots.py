@@ -9,12 +9,15 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+from headrace.console.service import PAGES
+from headrace.local.service import ServiceClient
 from tests.browser.stage import DEAD, DOUBT, JOB, NARROW, SLOW_JOB, Stage, Visit, open_stage
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 USERS = 4_000
 RATE = "8/s"
 SLOW_QUEUE = "auditProjectQueue"
+SWEEP = "/v1/cron/headrace/sweep"
 
 
 def main() -> None:
@@ -33,9 +36,9 @@ def take_all(stage: Stage) -> None:
     """Set the scene, and take each page."""
     with stage.visit() as visit:
         failed, doubtful = set_scene(stage, visit)
-        for name in ("overview", "queues", "dead", "decisions", "schedules"):
-            visit.go("" if name == "overview" else f"/{name}")
-            take(visit.page, name)
+        for page in PAGES:
+            visit.go(page.path)
+            take(visit.page, page.path.lstrip("/") or "overview")
         visit.go("/queues/synchronizeAccessQueue")
         take(visit.page, "queue")
         visit.go(f"/runs/{failed}")
@@ -64,7 +67,14 @@ def take_queue_server(stage: Stage) -> None:
         page.get_by_role("link", name="Queues").click()
         page.locator("tr", has_text=SLOW_QUEUE).locator(".paused").wait_for()
         take(page, "server-queues")
+        for name in ("schedules", "audit"):
+            page.get_by_role("link", name=name.capitalize(), exact=True).click()
+            page.get_by_role("heading", name=name.capitalize(), exact=True).wait_for()
+            take(page, f"server-{name}")
+        page.get_by_role("link", name="Queues", exact=True).click()
         page.get_by_role("link", name=SLOW_QUEUE).click()
+        page.get_by_role("heading", name=SLOW_QUEUE).wait_for()
+        take(page, "server-queue")
         page.locator(".task-name").first.click()
         page.get_by_text("Why it is not running").wait_for()
         take(page, "server-task")
@@ -82,6 +92,8 @@ def set_scene(stage: Stage, visit: Visit) -> tuple[str, str]:
     visit.page.locator(".cell.undecided").first.wait_for()
     stage.set_fault("")
     visit.send(SLOW_JOB)
+    # Alerts are found by the sweep, which a schedule calls each minute.
+    ServiceClient(stage.site.address).call_cron(SWEEP)
     return failed, doubtful
 
 

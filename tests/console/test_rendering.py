@@ -3,7 +3,7 @@
 import pytest
 
 from headrace.console.limits import AMOUNTS, COUNTS, read_limits
-from headrace.console.rendering import draw_points, show_payload, show_rate
+from headrace.console.rendering import draw_points, show_payload, show_plain, show_rate
 from headrace.errors import BadRequest
 
 
@@ -38,3 +38,8 @@ def test_limits_of_a_form_are_numbers() -> None:
     for name, text in (("bucket_size", "1.5"), ("bucket_size", "inf"), ("max_backoff", ""), ("max_attempts", "nan")):
         with pytest.raises(BadRequest, match=name):
             read_limits(form | {name: text})
+
+
+def test_times_within_a_sentence_are_shown_as_people_read_them() -> None:
+    assert show_plain("no token until 2026-11-29T07:27:10.089025Z") == "no token until 2026-11-29 07:27:10 UTC"
+    assert show_plain("queue paused") == "queue paused"

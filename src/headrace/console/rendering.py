@@ -1,5 +1,6 @@
 """Templates to HTML: one environment for all pages, which escapes everything."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -12,6 +13,7 @@ import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 STATIC = Path(__file__).parent / "static"
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)")
 _PERIODS = (("s", 1), ("m", 60), ("h", 3_600))
 _PAYLOAD_SHOWN = 64 * 1024
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
@@ -35,6 +37,7 @@ class Renderer:
             "duration": show_duration,
             "ago": show_ago,
             "clock": show_clock,
+            "plain": show_plain,
             "short": lambda text: text if len(text) <= 12 else text[:8],
             "took": show_took,
             "precise": show_precise,
@@ -136,6 +139,11 @@ def show_ago(at: str | None, now: float) -> str:
 def show_clock(at: str | None) -> str:
     """An RFC 3339 time as people read it: 2026-11-22 14:05:09."""
     return "" if at is None else at[:19].replace("T", " ")
+
+
+def show_plain(text: str) -> str:
+    """A sentence with its RFC 3339 times as people read them, to the second."""
+    return _TIME.sub(r"\1 \2 UTC", text)
 
 
 def show_took(lasting: Mapping[str, Any], now: float) -> str:

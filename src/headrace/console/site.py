@@ -98,12 +98,15 @@ class Site:
 
     def lacking(self, path: str, method: str = "POST") -> str:
         """The permission that who is logged in would need at a path below the console, and has not; else nothing."""
+        operator = session().operator
+        if operator.may(Permission.ADMIN):
+            return ""
         adapter = request_ctx.url_adapter
         if adapter is None:
             raise RuntimeError("Pages are rendered within a request.")
         endpoint, _ = adapter.match(BASE + path, method=method)
         needed = self.needs[endpoint]
-        return "" if session().operator.may(needed) else needed.value
+        return "" if operator.may(needed) else needed.value
 
     def show(self, template: str, values: dict[str, Any], status: int = 200) -> Response:
         """Render a page, with what every page needs."""

@@ -3,6 +3,7 @@
 Rows in a state are found by partial indexes, and at most `COUNTED` of each state are looked at.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from headrace.database.states import BatchState, RunState
 from headrace.database.tables import batches, runs, steps
 
 COUNTED = 10_000
+GLIMPSED = 2_000
+"""Rows of a state that pages look at, which are read again and again."""
 _LIVE_RUNS = (RunState.QUEUED, RunState.SPLITTING, RunState.RUNNING, RunState.CANCELLING)
 # The order of the rows of a state is that of its partial index: along any other, finished rows would be read.
 _ORDERS = {
@@ -37,15 +40,15 @@ class Backlog:
     waits_since: int | None
 
 
-def read_backlog(connection: Connection, *, now: int) -> list[Backlog]:
+def read_backlog(connection: Connection, *, now: int, at_most: int = COUNTED) -> list[Backlog]:
     """What there is in each state that is no good end, by handler; states of which a handler has none are left out.
 
-    Where more than `COUNTED` batches are in a state, `count` is of the first so many.
+    Where more than `at_most` batches are in a state, `count` is of the first so many.
     """
     return [
         Backlog(handler, state, int(count), int(delayed), waits_since)
         for state, counts in _COUNTS.items()
-        for handler, count, delayed, waits_since in connection.execute(counts, {"now": now})
+        for handler, count, delayed, waits_since in connection.execute(counts, {"now": now, "at_most": at_most})
     ]
 
 
@@ -54,7 +57,7 @@ def _count_of(state: BatchState) -> Select[Any]:
         select(batches.c.step_id, batches.c.due_at)
         .where(batches.c.state == state)
         .order_by(_ORDERS[state])
-        .limit(COUNTED)
+        .limit(bindparam("at_most"))
         .subquery()
     )
     is_later = and_(some.c.due_at.is_not(None), some.c.due_at > bindparam("now"))
@@ -95,6 +98,21 @@ def outstanding_by_handler(connection: Connection) -> dict[str, int]:
         .group_by(steps.c.handler)
     )
     return {handler: int(count) for handler, count in connection.execute(statement)}
+
+
+def count_in(backlog: Sequence[Backlog], *states: BatchState) -> int:
+    """Batches in these states. Pure."""
+    return sum(each.count for each in backlog if each.state in states)
+
+
+def count_waiting(handler: str, backlog: Sequence[Backlog], outstanding: Mapping[str, int]) -> int:
+    """Batches of a handler that wait: by the rows that were looked at, or by the steps' counters, if these tell more.
+
+    The counters are exact for large runs, the rows for many small ones. Pure.
+    """
+    own = [each for each in backlog if each.handler == handler]
+    held = count_in(own, BatchState.RUNNING, BatchState.UNDECIDED)
+    return max(count_in(own, BatchState.PENDING, BatchState.PUSHED), outstanding.get(handler, 0) - held)
 
 
 def count_live_runs(connection: Connection) -> dict[RunState, int]:

@@ -13,8 +13,9 @@ class ScheduleRow:
     """How far the firings of a url have come.
 
     `schedule`, `timezone` and `missed` are an operator's; None is what the files say. `next_at` is the first time
-    that nothing is known of yet, found by the schedules in `timing`. `last_at` and `last_run_id` are of the last
-    firing. `late_since` is the time of the first firing that did not come, when none has come since.
+    that nothing is known of yet, found by the schedules in `timing`. `last_at` is the time of the last firing,
+    `last_run_id` the last run, whether it was fired or a person started it. `late_since` is the time of the first
+    firing that did not come, when none has come since.
     """
 
     url: str

@@ -11,7 +11,7 @@ import structlog
 from headrace.clock import Clock
 from headrace.contract.operations import Contract, QueueOptions
 from headrace.database import Database, audit_rows, backlog_rows, minute_rows
-from headrace.database.backlog_rows import Backlog
+from headrace.database.backlog_rows import GLIMPSED, Backlog, count_in, count_waiting
 from headrace.database.minute_rows import MinuteRow
 from headrace.database.states import BatchState
 from headrace.drivers.queues import LIMITS, QueueControl, QueueControls, QueueStatus
@@ -187,7 +187,7 @@ class Queues:
         with self.database.read() as connection:
             return _Rows(
                 now,
-                backlog_rows.read_backlog(connection, now=now),
+                backlog_rows.read_backlog(connection, now=now, at_most=GLIMPSED),
                 backlog_rows.outstanding_by_handler(connection),
                 minute_rows.list_minutes(connection, since=_first_minute(now)),
                 list_queue_overrides(connection),
@@ -203,8 +203,8 @@ class Queues:
             **rows.loads.get(options.name, _NO_CAP),
             "queue": options.name,
             **_told(status, override, options),
-            "waiting": sum(_waiting(handler, rows) for handler in handlers),
-            "running": _count(backlog, BatchState.RUNNING),
+            "waiting": sum(count_waiting(handler, rows.backlog, rows.outstanding) for handler in handlers),
+            "running": count_in(backlog, BatchState.RUNNING),
             "oldest_age": _oldest_age(backlog, rows.now),
             "rate_out": _rate_out(minutes, rows.now),
             "chart": chart(minutes, _first_minute(rows.now)),
@@ -269,17 +269,6 @@ def _told(status: QueueStatus | None, override: QueueOverride | None, options: Q
         "set_by": set_by,
         "overridden": [] if override is None else sorted(override.changes),
     }
-
-
-def _waiting(handler: str, rows: _Rows) -> int:
-    """How many wait: by the counters of steps, which are exact for large runs, or by rows, which are for many runs."""
-    own = [each for each in rows.backlog if each.handler == handler]
-    held = _count(own, BatchState.RUNNING, BatchState.UNDECIDED)
-    return max(_count(own, *_WAITING), rows.outstanding.get(handler, 0) - held)
-
-
-def _count(backlog: Sequence[Backlog], *states: BatchState) -> int:
-    return sum(each.count for each in backlog if each.state in states)
 
 
 def _oldest_age(backlog: Sequence[Backlog], now: int) -> float | None:

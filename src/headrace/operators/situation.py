@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.clock import Clock, rfc3339
 from headrace.database import Database, backlog_rows, minute_rows, trouble_rows
-from headrace.database.backlog_rows import COUNTED, Backlog
+from headrace.database.backlog_rows import GLIMPSED, Backlog, count_in, count_waiting
 from headrace.database.minute_rows import MinuteRow
 from headrace.database.states import BatchState
 
@@ -30,30 +30,38 @@ class Situation:
     def now(self) -> dict[str, Any]:
         """The situation: `handlers` by name, `totals`, live `runs` by state, a `chart` of the last hour, `failures`.
 
-        Counts of waiting batches are exact up to 10,000 of a state. Rates are tasks a minute, of the last five whole
-        minutes; `failures` are the latest attempts that ended badly.
+        Counts are exact up to 2,000 batches of a state, and of those that wait also where large runs have them;
+        `at_least` names the counts that may be higher. Rates are tasks a minute, of the last five whole minutes;
+        `failures` are the latest attempts that ended badly.
         """
         now = int(self.clock.now() * 1000)
         first = now // MINUTE * MINUTE - (SHOWN - 1) * MINUTE
         with self.database.read() as connection:
-            backlog = backlog_rows.read_backlog(connection, now=now)
+            backlog = backlog_rows.read_backlog(connection, now=now, at_most=GLIMPSED)
+            outstanding = backlog_rows.outstanding_by_handler(connection)
             live = backlog_rows.count_live_runs(connection)
             minutes = minute_rows.list_minutes(connection, since=first)
             failures = trouble_rows.latest_failures(connection, limit=FAILURES_SHOWN)
-        names = sorted({*self.queues, *(each.handler for each in backlog)})
+        names = sorted({*self.queues, *outstanding, *(each.handler for each in backlog)})
+        waiting = {name: count_waiting(name, backlog, outstanding) for name in names}
         handlers = [
             {
                 "handler": name,
                 "queue": self.queues.get(name, ""),
+                "waiting": waiting[name],
                 **_counts([each for each in backlog if each.handler == name], now),
                 **_pace([each for each in minutes if each.handler == name], now),
-                "chart": chart([each for each in minutes if each.handler == name], first),
             }
             for name in names
         ]
         return {
             "handlers": handlers,
-            "totals": {**_counts(backlog, now), **_pace(minutes, now)},
+            "totals": {
+                "waiting": sum(waiting.values()),
+                "at_least": _at_least(backlog, sum(waiting.values())),
+                **_counts(backlog, now),
+                **_pace(minutes, now),
+            },
             "runs": {state.value: count for state, count in live.items()},
             "chart": chart(minutes, first),
             "failures": [{**asdict(each), "ended_at": rfc3339(each.ended_at)} for each in failures],
@@ -75,18 +83,21 @@ def chart(minutes: Sequence[MinuteRow], first: int) -> dict[str, Any]:
 
 
 def _counts(backlog: Sequence[Backlog], now: int) -> dict[str, Any]:
-    def count(*states: BatchState) -> int:
-        return sum(each.count for each in backlog if each.state in states)
-
     since = min((each.waits_since for each in backlog if each.state in _WAITING and each.waits_since), default=None)
     return {
-        "waiting": count(*_WAITING),
-        "at_least": any(each.count >= COUNTED for each in backlog),
-        "running": count(BatchState.RUNNING),
-        "undecided": count(BatchState.UNDECIDED),
-        "dead": count(BatchState.DEAD),
+        "running": count_in(backlog, BatchState.RUNNING),
+        "undecided": count_in(backlog, BatchState.UNDECIDED),
+        "dead": count_in(backlog, BatchState.DEAD),
         "oldest": None if since is None else (now - since) / 1000,
     }
+
+
+def _at_least(backlog: Sequence[Backlog], waiting: int) -> list[str]:
+    """The names of the counts that stopped at so many rows, and that no counter told more of."""
+    names = {"dead": BatchState.DEAD, "undecided": BatchState.UNDECIDED, "running": BatchState.RUNNING}
+    found = [name for name, state in names.items() if count_in(backlog, state) >= GLIMPSED]
+    in_rows = [count_in(backlog, state) for state in _WAITING]
+    return [*found, "waiting"] if max(in_rows) >= GLIMPSED and waiting <= sum(in_rows) else found
 
 
 def _pace(minutes: Sequence[MinuteRow], now: int) -> dict[str, Any]:

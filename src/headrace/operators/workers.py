@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from headrace.clock import Clock, rfc3339
 from headrace.database import Database, backlog_rows
+from headrace.database.backlog_rows import GLIMPSED, count_in, count_waiting
 from headrace.database.states import BatchState
 from headrace.operators.hints import PoolLoad, WorkSituation, hints_of
 
-_WAITING = (BatchState.PENDING, BatchState.PUSHED)
 CAP = "task_inline_max_concurrent"
 
 
@@ -112,19 +112,21 @@ class Workers:
             ],
         }
 
-    def hints(self) -> list[dict[str, str]]:
-        """What holds now of what may go wrong, each with `symptom`, `cause` and `fix`."""
-        return [asdict(hint) for hint in hints_of(self.situation())]
+    def hints(self, situation: WorkSituation | None = None) -> list[dict[str, str]]:
+        """What holds now, or in `situation`, of what may go wrong, each with `symptom`, `cause` and `fix`."""
+        return [asdict(hint) for hint in hints_of(situation or self.situation())]
 
     def situation(self) -> WorkSituation:
         """How much runs and waits, and what executes it."""
         now = int(self.clock.now() * 1000)
         with self.database.read() as connection:
-            backlog = backlog_rows.read_backlog(connection, now=now)
+            backlog = backlog_rows.read_backlog(connection, now=now, at_most=GLIMPSED)
+            outstanding = backlog_rows.outstanding_by_handler(connection)
+        handlers = {*outstanding, *(each.handler for each in backlog)}
         load = self.load()
         return WorkSituation(
-            pending=sum(each.count for each in backlog if each.state in _WAITING),
-            running=sum(each.count for each in backlog if each.state is BatchState.RUNNING),
+            pending=sum(count_waiting(handler, backlog, outstanding) for handler in handlers),
+            running=count_in(backlog, BatchState.RUNNING),
             cap=int(self.values[CAP]),
             agents=len(self.roster.agents()),
             pools=[PoolLoad(each.name, each.live_agents, each.running, each.pending) for each in self.roster.pools()],

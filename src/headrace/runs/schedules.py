@@ -83,13 +83,15 @@ class Schedules:
         return self._change(entry, "resume_schedule", change, actor)
 
     def send(self, url: str, *, actor: str) -> str:
-        """Start a run of the job now, also while the schedule is paused, which it leaves as it is; the run's id."""
+        """Start a run of the job now, also while the schedule is paused, whose times stay as they are; the run's id."""
         entry = self._entry(url)
         parameters = self.firings.read_url(entry.operation, entry.url)
         with self._database.write() as connection:
+            row = self.firings.take(connection, entry)
             opened = self.firings.starter.start_later(
                 connection, entry.operation, parameters, Origin(schedule=entry.url)
             )
+            schedule_rows.save_schedule(connection, replace(row, last_run_id=opened.run_id))
             self._record(connection, entry, "send_schedule", actor, None, opened.run_id)
         return opened.run_id
 

@@ -87,22 +87,22 @@
 
   // Charts: <figure class="chart" data-chart='{"times": […], "series": [{"label": …, "values": […]}]}'>
   const tones = ['--accent', '--bad', '--quiet', '--warn'];
+  // All times of the console are UTC.
+  const clock = (seconds) => new Date(seconds * SECOND).toISOString().slice(11, 16);
   const draw = () => {
     const style = getComputedStyle(document.documentElement);
+    const colour = (name) => style.getPropertyValue(name).trim();
     for (const figure of document.querySelectorAll('[data-chart]')) {
       const chart = JSON.parse(figure.dataset.chart);
-      const small = figure.dataset.size === 'spark';
-      const colour = (name) => style.getPropertyValue(name).trim();
       const axis = { stroke: colour('--muted'), grid: { stroke: colour('--line'), width: 1 }, ticks: { show: false }, font: '12px system-ui' };
       figure.querySelector('.uplot')?.remove();
       const { paddingLeft, paddingRight } = getComputedStyle(figure);
       const width = Math.max(100, figure.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight));
       new uPlot({
-        width, height: small ? 28 : 160, legend: { show: !small }, cursor: { show: !small },
-        scales: { x: { time: true } },
-        axes: small ? [{ show: false }, { show: false }] : [axis, { ...axis, size: 46 }],
-        series: [{}, ...chart.series.map((each, index) => ({
-          label: each.label, stroke: colour(tones[index % tones.length]), width: small ? 1.5 : 2,
+        width, height: 160, tzDate: (seconds) => uPlot.tzDate(new Date(seconds * SECOND), 'Etc/UTC'),
+        axes: [{ ...axis, values: (_, times) => times.map(clock) }, { ...axis, size: 46 }],
+        series: [{ label: 'UTC', value: (_, at) => (at == null ? '--' : clock(at)) }, ...chart.series.map((each, index) => ({
+          label: each.label, stroke: colour(tones[index % tones.length]), width: 2,
           fill: index === 0 ? `color-mix(in srgb, ${colour(tones[0])} 14%, transparent)` : undefined, points: { show: false },
         }))],
       }, [chart.times, ...chart.series.map((each) => each.values)], figure);

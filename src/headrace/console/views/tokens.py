@@ -13,12 +13,12 @@ PER_PAGE = 100
 PERMISSIONS = {
     Permission.READ: "see everything: pages, lists, metrics",
     Permission.SEND_SCHEDULE: "start a job now",
-    Permission.RETRY_TASK: "try dead tasks again, also with another payload",
-    Permission.CANCEL: "cancel runs",
+    Permission.RETRY_TASK: "try dead tasks again, also with another payload; run one that waits now",
+    Permission.CANCEL: "cancel runs, and tasks that wait",
     Permission.DECIDE: "say what becomes of a task that died amid an effect",
-    Permission.PAUSE: "pause and resume",
-    Permission.PURGE: "discard dead tasks",
-    Permission.SETTINGS: "set schedules and settings over the files",
+    Permission.PAUSE: "pause and resume queues and schedules",
+    Permission.PURGE: "discard dead tasks, and what waits on a queue",
+    Permission.SETTINGS: "set schedules, limits of queues and settings over the files",
     Permission.ACKNOWLEDGE: "acknowledge alerts",
     Permission.ADMIN: "everything, and issue and revoke tokens",
 }

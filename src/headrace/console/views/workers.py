@@ -24,7 +24,7 @@ def show_workers() -> tuple[str, dict[str, Any]]:
     situation = workers.situation()
     return "workers.html", {
         "workers": workers.show(),
-        "hints": workers.hints(),
+        "hints": workers.hints(situation),
         "outdated": workers.outdated(),
         "situation": situation,
     }

@@ -221,3 +221,25 @@ def test_a_run_is_cancelled_once(gauges: Gauges) -> None:
     assert (shown["state"], shown["reason"]) == ("cancelled", "high water")
     assert "there is nothing to cancel" in gauges.refused("runs", "cancel", run_id)
     assert run_id in {run["run_id"] for run in gauges.ask("runs", "list", "--state", "cancelled")}
+
+
+def test_tasks_are_listed_shown_cancelled_and_retried(gauges: Gauges, dead: list[dict[str, Any]]) -> None:
+    run_id, ids = dead[0]["run_id"], [str(each["batch_id"]) for each in dead]
+    listed = gauges.ask("tasks", "list", "--run", run_id, "--state", "error", "--hide-successful", "--of-jobs")
+    assert [str(each["batch_id"]) for each in listed["batches"]] == ids
+    assert "gauges.measure" in gauges.run("tasks", "list", "--search", run_id)
+    assert gauges.ask("tasks", "show", ids[0])["display_state"] == "error"
+    (gauges.folder / "wet").touch()
+    assert gauges.ask("tasks", "retry", *ids) == {"changed": 3, "refused": []}
+    assert gauges.end_of(run_id)["state"] == "completed"
+    assert "it has ended" in gauges.refused("tasks", "cancel", ids[0])
+
+
+def test_settings_are_listed_set_and_cleared_and_workers_shown(gauges: Gauges) -> None:
+    key = "task_inline_max_concurrent"
+    assert key in {each["key"] for each in gauges.ask("settings", "list")}
+    assert gauges.ask("settings", "set", key, "7")["value"] == 7
+    assert "7 tasks at once" in gauges.run("workers")
+    assert "whole number from 0 to 10,000" in gauges.refused("settings", "set", key, "ten")
+    assert f"{key} = 0  from default" in gauges.run("settings", "clear", key)
+    assert gauges.ask("workers")[key] == 0

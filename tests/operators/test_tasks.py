@@ -1,5 +1,6 @@
 """The list of tasks: every state is reached by a real handler, and found; those that wait are cancelled."""
 
+import uuid
 from typing import Any
 
 import pytest
@@ -111,6 +112,16 @@ def test_tasks_are_found_by_handler_queue_run_object_and_search(
     assert listed(instance, run_id=run_id, state=DisplayState.ERROR) == []
     (shown,) = instance.operators.tasks.list(Filters(object="user/7"), limit=5)["batches"]
     assert (shown["standalone"], shown["object"], shown["display_state"]) == (True, "user/7", "waiting")
+
+
+def test_digits_find_a_task_or_where_there_is_none_the_run_whose_id_they_begin(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID("4711" + "a" * 28))
+    push(instance, 1)
+    assert listed(instance, query="4711") == [1]
+    assert listed(instance, query="4712") == []
+    assert listed(instance, query="1") == [1]
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,9 @@ class TaskRow:
 class Wanted:
     """Which tasks; None is any.
 
-    `handlers` are operationIds. `standalone`: those that were pushed by themselves, or all others. `runs` are the
-    beginning of a run's id, `run_id` a whole one; `object` is what runs are about. `before`: those below this id.
+    `handlers` are operationIds. `standalone`: those that were pushed by themselves, or all others. `runs` is the
+    beginning of a run's id, which counts where there is no batch `batch_id`; `run_id` is a whole one. `object` is what
+    runs are about. `before`: those below this id.
     """
 
     states: Collection[DisplayState] | None = None
@@ -101,8 +102,11 @@ _STATES: dict[DisplayState, ColumnElement[bool]] = {
 def list_tasks(connection: Connection, wanted: Wanted, *, limit: int) -> Page:
     """Tasks that are wanted, at most `limit`. Of several runs they come run by run, the newest run first."""
     if wanted.batch_id is not None:
-        ids = [] if wanted.before is not None and wanted.batch_id >= wanted.before else [wanted.batch_id]
-        return Page(_rows(connection, ids, _conditions(wanted), limit))
+        exists = select(batches.c.id).where(batches.c.id == wanted.batch_id)
+        # Digits alone may begin the id of a run, too.
+        if wanted.runs is None or connection.execute(exists).scalar_one_or_none() is not None:
+            ids = [] if wanted.before is not None and wanted.batch_id >= wanted.before else [wanted.batch_id]
+            return Page(_rows(connection, ids, _conditions(wanted), limit))
     if wanted.run_id is not None or wanted.object is not None or wanted.runs is not None:
         return _of_runs(connection, wanted, limit)
     if wanted.states is not None and DisplayState.SUCCESSFUL not in wanted.states:

@@ -136,13 +136,19 @@ def wanted_of(filters: Filters, queues: Mapping[str, str]) -> Wanted | None:
 
 
 def _found_by(query: str) -> dict[str, Any] | None:
-    """A number is a task; from 4 letters on, hexadecimal digits begin a run's id; what has a slash is an object."""
+    """A number is a task; from 4 on, hexadecimal digits begin a run's id; what has a slash is an object.
+
+    What may be both is a task where there is such a one.
+    """
     if "/" in query:
         return {"object": query}
     word = query.lower()
+    found: dict[str, Any] = {}
     if word.isascii() and word.isdecimal() and len(word) < _DIGITS_OF_A_RUN:
-        return {"batch_id": int(word)}
-    return {"runs": word} if _BEGINNING.fullmatch(word) else None
+        found["batch_id"] = int(word)
+    if _BEGINNING.fullmatch(word):
+        found["runs"] = word
+    return found or None
 
 
 _DIGITS_OF_A_RUN = 16

@@ -110,8 +110,9 @@ def fill(service: Inside, tasks: int) -> _Known:
         lease = {"state": BatchState.RUNNING, "lease_until": now + 60_000, "started_at": now, "attempt": 1}
         _change(connection, islice(ids, RUNNING), lease)
         tried = {"run_id": run_id, "number": 1, "outcome": Outcome.FAILED, "error": "ValueError: no", "trace": "…"}
+        ends = {each: now - number for number, each in enumerate(dead)}
         connection.execute(
-            insert(attempts), [{"batch_id": each, "started_at": now, "ended_at": now, **tried} for each in dead]
+            insert(attempts), [{"batch_id": each, "started_at": now, "ended_at": ends[each], **tried} for each in dead]
         )
     _analyze(service.database)
     return _Known(run_id, dead[0])

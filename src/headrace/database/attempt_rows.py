@@ -74,11 +74,16 @@ def attempts_of(connection: Connection, batch_id: int) -> list[AttemptRow]:
 
 def troubled_attempts(connection: Connection, run_id: str, *, limit: int) -> list[AttemptRow]:
     """The latest attempts of a run that did not end well, newest first."""
-    statement = (
-        _SELECT.where(attempts.c.run_id == run_id, attempts.c.outcome != Outcome.DONE)
+    # They are found before their batches are looked up: a run may have had many.
+    latest = (
+        select(attempts.c.id)
+        .where(attempts.c.run_id == run_id, attempts.c.outcome != Outcome.DONE)
         .order_by(attempts.c.ended_at.desc(), attempts.c.id.desc())
         .limit(limit)
+        .subquery()
     )
+    statement = _SELECT.join(latest, latest.c.id == attempts.c.id)
+    statement = statement.order_by(attempts.c.ended_at.desc(), attempts.c.id.desc())
     return [_attempt(*row) for row in connection.execute(statement)]
 
 

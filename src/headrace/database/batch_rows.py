@@ -131,15 +131,28 @@ class Cell:
 
 
 def cells_of_run(connection: Connection, run_id: str, *, limit: int) -> list[Cell]:
-    """Batches of a run in the order of their steps and numbers."""
-    statement = (
-        select(batches.c.id, batches.c.number, batches.c.state)
-        .join(steps, steps.c.id == batches.c.step_id)
-        .where(steps.c.run_id == run_id)
-        .order_by(steps.c.number, batches.c.number)
-        .limit(limit)
-    )
-    return [Cell(own_id, number, BatchState(state)) for own_id, number, state in connection.execute(statement)]
+    """Batches of a run in the order of their steps and numbers.
+
+    Step by step, along the index: in one query PostgreSQL would sort all batches of a large step.
+    """
+    cells: list[Cell] = []
+    for step_id in connection.execute(_steps_of_run, {"run_id": run_id}).scalars():
+        found = connection.execute(_cells_of_step, {"step_id": step_id, "at_most": limit - len(cells)})
+        cells += [Cell(own_id, number, BatchState(state)) for own_id, number, state in found]
+        if len(cells) == limit:
+            break
+    return cells
+
+
+_steps_of_run = (
+    select(steps.c.id).where(steps.c.run_id == bindparam("run_id"), steps.c.batches > 0).order_by(steps.c.number)
+)
+_cells_of_step = (
+    select(batches.c.id, batches.c.number, batches.c.state)
+    .where(batches.c.step_id == bindparam("step_id"))
+    .order_by(batches.c.number)
+    .limit(bindparam("at_most"))
+)
 
 
 @dataclass(frozen=True, slots=True)

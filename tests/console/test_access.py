@@ -73,3 +73,15 @@ def test_a_cookie_of_another_token_is_none() -> None:
     assert Sessions("two").read(cookie, {"7": ada}.get) is None
     assert Sessions("one").read(cookie + "x", {"7": ada}.get) is None
     assert Sessions("one").read(None, {"7": ada}.get) is None
+
+
+def test_a_log_in_leads_back_to_the_filters_that_were_asked_for(visitor: FlaskClient) -> None:
+    asked = visitor.get("/console/tasks?state=error&handler=a")
+    form = visitor.get(asked.headers["Location"]).text
+    assert 'name="next" value="/console/tasks?state=error&amp;handler=a"' in form
+
+
+def test_an_address_with_a_nul_is_refused(browser: FlaskClient) -> None:
+    for path in ("/console/audit?actor=%00", "/console/tasks?q=a%00b", "/api/v1/runs/%00", "/console/runs/%00"):
+        answer = browser.get(path, headers={"Authorization": "Bearer secret"})
+        assert (answer.status_code, "NUL" in answer.text) == (400, True), path

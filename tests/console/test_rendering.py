@@ -2,8 +2,10 @@
 
 import pytest
 
+from headrace.console.ids import LARGEST, read_id
 from headrace.console.limits import AMOUNTS, COUNTS, read_limits
 from headrace.console.rendering import draw_points, show_payload, show_plain, show_rate
+from headrace.drivers.queues import hide_secrets
 from headrace.errors import BadRequest
 
 
@@ -43,3 +45,35 @@ def test_limits_of_a_form_are_numbers() -> None:
 def test_times_within_a_sentence_are_shown_as_people_read_them() -> None:
     assert show_plain("no token until 2026-11-29T07:27:10.089025Z") == "no token until 2026-11-29 07:27:10 UTC"
     assert show_plain("queue paused") == "queue paused"
+
+
+def test_headers_that_may_carry_a_secret_have_no_value() -> None:
+    sent = {
+        "Authorization": "Bearer a",
+        "X-Api-Key": "b",
+        "x-goog-iap-jwt-assertion": "c",
+        "Cookie": "d",
+        "Accept": "e",
+    }
+    assert set(hide_secrets(sent).values()) == {"(hidden)", "e"}
+    assert hide_secrets(sent).keys() == sent.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("7", 7), ("9" * 5_000, LARGEST), (str(LARGEST + 1), LARGEST), ("٣", None), ("-1", None), ("", None)],
+)
+def test_an_id_of_an_address_is_one_that_a_database_can_look_for(text: str, read: int | None) -> None:
+    assert read_id(text) == read
+
+
+def test_of_a_form_of_limits_what_was_changed_counts_alone() -> None:
+    shown = {
+        "rate_per_second": "5",
+        "bucket_size": "7",
+        **dict.fromkeys(AMOUNTS[1:], "1"),
+        **dict.fromkeys(COUNTS[1:], "1"),
+    }
+    form = {**shown, **{f"was_{name}": value for name, value in shown.items()}}
+    assert read_limits(form) == {}
+    assert read_limits({**form, "rate_per_second": "2.5"}) == {"rate_per_second": 2.5}

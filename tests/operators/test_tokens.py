@@ -129,6 +129,23 @@ def test_what_is_refused_is_in_the_audit_as_it_came(tokens: Tokens, database: Da
     assert len(row.object) == 200
 
 
+def test_whoever_asks_again_and_again_does_not_fill_the_audit(
+    tokens: Tokens, database: Database, clock: ManualClock
+) -> None:
+    ada, bob = (Principal(name, name, frozenset({Permission.READ})) for name in ("ada", "bob"))
+
+    def refuse(principal: Principal, path: str) -> int:
+        tokens.note_refusal(principal, Permission.CANCEL, "POST", path)
+        return len(audited(database))
+
+    assert [refuse(ada, "/a"), refuse(ada, "/a"), refuse(bob, "/a"), refuse(ada, "/b")] == [1, 1, 2, 3]
+    for number in range(300):
+        refuse(ada, f"/{number}")
+    assert len(audited(database)) == 101, "of one token, a hundred a minute"
+    clock.advance(60.0)
+    assert refuse(ada, "/a") == 102
+
+
 def test_admin_is_everything_and_what_is_missing_is_named() -> None:
     admin = Principal("1", "root", frozenset({Permission.ADMIN}))
     ada = Principal("7", "ada", frozenset({Permission.READ}))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from hmac import compare_digest
+from urllib.parse import urlencode
 
 from flask import Response, g, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -56,7 +57,7 @@ class Access:
         if g.console_session is None:
             if request.method not in ("GET", "HEAD"):
                 return Response("Log in first.", 401, mimetype="text/plain")
-            target = f"{self.base}/login?next={request.full_path.rstrip('?')}"
+            target = f"{self.base}/login?{urlencode({'next': request.full_path.rstrip('?')}, safe='/')}"
             if "HX-Request" in request.headers:
                 return Response(status=401, headers={"HX-Redirect": f"{self.base}/login"})
             return redirect(target, code=303)

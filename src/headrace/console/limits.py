@@ -9,8 +9,12 @@ AMOUNTS = ("rate_per_second", "max_duration", "min_backoff", "max_backoff")
 
 
 def read_limits(form: Mapping[str, str]) -> dict[str, float]:
-    """All limits of a form, by their names; counts are ints. Raises BadRequest. Bounds are the queue's business."""
-    return {name: _read(form, name, whole=name in COUNTS) for name in (*COUNTS, *AMOUNTS)}
+    """The limits of a form that are others than it was shown with, by their names; counts are ints.
+
+    Raises BadRequest. Bounds are the queue's business.
+    """
+    changed = [name for name in (*COUNTS, *AMOUNTS) if form.get(name, "").strip() != form.get(f"was_{name}")]
+    return {name: _read(form, name, whole=name in COUNTS) for name in changed}
 
 
 def _read(form: Mapping[str, str], name: str, *, whole: bool) -> float:

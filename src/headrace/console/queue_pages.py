@@ -130,7 +130,8 @@ class QueuePages:
 
     def limit(self, queue: str) -> str:
         """Put the limits of the form in force."""
-        self.desk.limit_queue(self._full(queue), limits_request(read_limits(request.form)), actor=actor())
+        if changed := read_limits(request.form):
+            self.desk.limit_queue(self._full(queue), limits_request(changed), actor=actor())
         return f"/queues/{queue}"
 
     def give_back(self, queue: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from headrace.drivers.queues import hide_secrets
 from headrace.errors import NotFound
 
 Row = dict[str, Any]
@@ -73,7 +74,10 @@ def queue_row(document: Mapping[str, Any], names: Names, now: float) -> Row:
 
 def limits_request(limits: Mapping[str, float]) -> Row:
     """Limits by the names of pages as the API takes them."""
-    return {section: {theirs: limits[ours] for ours, theirs in words.items()} for section, words in _SECTIONS.items()}
+    return {
+        section: {theirs: limits[ours] for ours, theirs in words.items() if ours in limits}
+        for section, words in _SECTIONS.items()
+    }
 
 
 def task_row(document: Mapping[str, Any]) -> Row:
@@ -136,7 +140,7 @@ def _request(document: Mapping[str, Any]) -> Row:
     return {
         "method": document["method"],
         "url": document["url"],
-        "headers": document["headers"],
+        "headers": hide_secrets(document["headers"]),
         "body": base64.b64decode(document["body"]),
     }
 

@@ -18,6 +18,16 @@ LIMITS = (*_RATE, *(each.name for each in fields(RetryLimits)))
 """The names of a queue's limits, the retry limits last."""
 
 
+_SECRETS = ("authorization", "cookie", "token", "secret", "api-key", "apikey", "password", "jwt")
+
+
+def hide_secrets(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers as people are shown them: by their names, those that may carry a secret have no value. Pure."""
+    return {
+        name: "(hidden)" if any(word in name.lower() for word in _SECRETS) else value for name, value in headers.items()
+    }
+
+
 class QueueState(StrEnum):
     """What a queue does with its tasks; only a running one pushes them by itself."""
 

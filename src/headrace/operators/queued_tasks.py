@@ -11,7 +11,7 @@ from headrace.contract.operations import Contract
 from headrace.database import Database, audit_rows, batch_rows, waiting_rows
 from headrace.database.batch_rows import BatchRow, Narrowing
 from headrace.database.states import BatchState
-from headrace.drivers.queues import Delivery, QueueControl, QueueControls, QueuedTask
+from headrace.drivers.queues import Delivery, QueueControl, QueueControls, QueuedTask, hide_secrets
 from headrace.errors import DriverError, NotFound, Unreachable, WrongState
 from headrace.operators.batch_details import find, moved
 from headrace.operators.waiting import why_waiting
@@ -22,7 +22,6 @@ PER_PAGE = 20
 """Tasks and deliveries of a queue that are shown."""
 GENERATIONS = 3
 """Tasks of a batch whose deliveries are shown: that of its generation, and of those before."""
-_SECRET = frozenset({"authorization", "proxy-authorization", "x-serverless-authorization", "cookie"})
 _ON_ITS_QUEUE = (BatchState.PUSHED, BatchState.RUNNING)
 
 
@@ -160,8 +159,7 @@ def show_delivery(delivery: Delivery) -> dict[str, Any]:
 
 
 def _request(sent: QueuedTask | Delivery) -> dict[str, Any]:
-    headers = {name: value for name, value in sent.headers if name.lower() not in _SECRET}
-    return {"method": sent.method, "url": sent.url, "headers": headers}
+    return {"method": sent.method, "url": sent.url, "headers": hide_secrets(dict(sent.headers))}
 
 
 def _deliveries(control: QueueControl, queue: str, names: Sequence[str]) -> list[Delivery] | None:

@@ -1,8 +1,9 @@
 """Tokens of operators: who may do what by the admin API and in the console."""
 
 import secrets
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +20,7 @@ _PREFIX = "hr_"
 _RANDOM_BYTES = 32
 _LENGTH = len(_PREFIX) + len(secrets.token_urlsafe(_RANDOM_BYTES))
 _LONGEST_OBJECT = 200
+_REFUSALS = 100
 # Milliseconds between two writes of a token's use: most requests only read.
 _USE_EVERY = 60_000
 _LARGEST_ID = 2**63 - 1
@@ -35,6 +37,7 @@ class Tokens:
     database: Database
     clock: Clock
     root: RootToken
+    _refusals: "_Refusals" = field(default_factory=lambda: _Refusals())
 
     def list(self, *, limit: int) -> Sequence[dict[str, Any]]:
         """Tokens, at most `limit`: those that are live first, the newest first."""
@@ -112,6 +115,8 @@ class Tokens:
     def note_refusal(self, principal: Principal, permission: Permission, method: str, path: str) -> None:
         """See `Authenticator.note_refusal`."""
         asked = f"{method} {quote(path, safe='/:')}"[:_LONGEST_OBJECT]
+        if not self._refusals.may_note(principal.id, asked, self._now()):
+            return
         with self.database.write() as connection:
             audit_rows.record(
                 connection,
@@ -131,6 +136,27 @@ class Tokens:
 
     def _now(self) -> int:
         return int(self.clock.now() * 1000)
+
+
+@dataclass(slots=True)
+class _Refusals:
+    """Keeps whoever asks again and again from filling the audit: in each minute, of one token, one row for what it was
+    refused, and rows for `_REFUSALS` such things at most."""
+
+    minute: int = 0
+    noted: dict[str, set[str]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def may_note(self, token_id: str, asked: str, now: int) -> bool:
+        """Whether this is to be written; `now` in epoch milliseconds."""
+        with self.lock:
+            if now // 60_000 != self.minute:
+                self.minute, self.noted = now // 60_000, {}
+            noted = self.noted.setdefault(token_id, set())
+            if asked in noted or len(noted) >= _REFUSALS:
+                return False
+            noted.add(asked)
+            return True
 
 
 def _hash(token: str) -> str:

@@ -20,7 +20,7 @@ from headrace.contract.operations import Contract
 from headrace.contract.principals import RootToken
 from headrace.contract.tokens import Fetch, TokenVerifier, fetch_json
 from headrace.contract.validation import Validation
-from headrace.errors import ConfigError, ContractError, Fault
+from headrace.errors import BadRequest, ConfigError, ContractError, Fault
 from headrace.observability import traces
 from headrace.observability.logs import configure_logs
 from headrace.service import health
@@ -87,6 +87,7 @@ def create_app(
     install_service(app, service)
     answer_errors(app)
     _log_requests(app)
+    app.before_request(_refuse_nul)
     _add_operations(app, contract, Bindings(service, guards, Validation(contract)))
     health.add_health(app, service, guards)
     if service.operators is not None:
@@ -126,6 +127,12 @@ def _add_operations(app: Flask, contract: Contract, bindings: Bindings) -> None:
             # OPTIONS is a method like any other: what does not declare it does not answer it.
             provide_automatic_options=False,
         )
+
+
+def _refuse_nul() -> None:
+    """No value of an address may have a NUL, which PostgreSQL keeps nowhere."""
+    if b"%00" in request.query_string or "\0" in request.path:
+        raise BadRequest("The address has a NUL character.", hint="Leave out %00.")
 
 
 def _flask_path(path: str) -> str:

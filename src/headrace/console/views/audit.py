@@ -5,13 +5,13 @@ from urllib.parse import urlencode
 
 from flask import request
 
+from headrace.console.ids import read_id
 from headrace.console.service import operators
 from headrace.console.site import Site
 from headrace.database.audit_rows import AuditFilter
 
 PER_PAGE = 100
 _SHOWN = 200
-_LARGEST_ID = 2**63 - 1
 
 
 def register(site: Site) -> None:
@@ -23,7 +23,7 @@ def list_audit() -> tuple[str, dict[str, Any]]:
     """The newest rows, narrowed by actor, action and object; older ones behind a link."""
     asked = {name: request.args.get(name, "").strip() for name in ("actor", "action", "object")}
     given = {name: value for name, value in asked.items() if value}
-    before = _id_of(request.args.get("before", ""))
+    before = read_id(request.args.get("before", ""))
     rows = operators().audit(limit=PER_PAGE, where=AuditFilter(**given, before=before))
     older = urlencode(given | {"before": str(rows[-1]["id"])}) if len(rows) == PER_PAGE else ""
     return "audit.html", {
@@ -34,10 +34,6 @@ def list_audit() -> tuple[str, dict[str, Any]]:
         "newest": urlencode(given),
         "older": older,
     }
-
-
-def _id_of(text: str) -> int | None:
-    return min(int(text), _LARGEST_ID) if text.isdecimal() and len(text) <= 19 else None
 
 
 def _short(text: str | None) -> str:

@@ -78,11 +78,12 @@ def purge(queue: str) -> str:
 
 
 def limit(queue: str) -> str:
-    """Set the limits of the form; what is as the file says does not stand over it."""
+    """Set what was changed in the form; what is as the file says then does not stand over it."""
     queues = operators().queues
-    file = queues.file_limits(queue)
-    given = read_limits(request.form)
-    queues.limit(queue, {name: None if value == file[name] else value for name, value in given.items()}, actor=actor())
+    file, changed = queues.file_limits(queue), read_limits(request.form)
+    if changed:
+        limits = {name: None if value == file[name] else value for name, value in changed.items()}
+        queues.limit(queue, limits, actor=actor())
     return f"/queues/{queue}"
 
 

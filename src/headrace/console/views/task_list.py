@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlencode
 from flask import request
 
 from headrace.console.access import actor
+from headrace.console.ids import read_id
 from headrace.console.service import operators
 from headrace.console.site import Site
 from headrace.contract.operations import Permission
@@ -18,7 +19,6 @@ from headrace.service.current import current_service
 PER_PAGE = 50
 _FLAG = {"yes": True, "no": False}
 _NAMES = ("q", "state", "handler", "queue", "run_id", "object", "standalone", "hide_successful", "before")
-_LARGEST_ID = 2**63 - 1
 
 
 def register(site: Site) -> None:
@@ -53,7 +53,6 @@ def list_tasks() -> tuple[str, dict[str, Any]]:
 
 def filters_of(given: dict[str, str]) -> Filters:
     """What an address asks for; what it says wrong counts as not said. Pure."""
-    before = given["before"]
     known = {each.value for each in DisplayState}
     return Filters(
         state=DisplayState(given["state"]) if given["state"] in known else None,
@@ -64,7 +63,7 @@ def filters_of(given: dict[str, str]) -> Filters:
         query=given["q"] or None,
         standalone=_FLAG.get(given["standalone"]),
         hide_successful=given["hide_successful"] == "yes",
-        before=min(int(before), _LARGEST_ID) if before.isascii() and before.isdecimal() else None,
+        before=read_id(given["before"]),
     )
 
 
@@ -96,8 +95,7 @@ def cancel_one(batch_id: int) -> str:
 
 
 def _change(act: Callable[..., dict[str, Any]], done: str) -> str:
-    texts = request.form.getlist("batch_id")
-    chosen = [int(text) for text in texts if text.isascii() and text.isdecimal() and int(text) <= _LARGEST_ID]
+    chosen = [each for text in request.form.getlist("batch_id") if (each := read_id(text)) is not None]
     if not chosen:
         raise BadRequest("No task is chosen.", hint="Tick those that it is to be done to.")
     if len(chosen) > MOST_AT_ONCE:

@@ -7,8 +7,7 @@ from headrace.console.sessions import Sessions
 from headrace.console.site import BASE, Page, make_site
 from headrace.contract.operations import Permission
 from headrace.contract.principals import RootToken
-from headrace.operators import Operators
-from headrace.service.current import Service, current_service
+from headrace.service.current import Service
 
 PAGES = (
     Page("", "Overview", "o"),
@@ -36,11 +35,3 @@ def mount(app: Flask, service: Service) -> None:
     site = make_site(access, service.clock, PAGES)
     register_all(site)
     app.register_blueprint(site.blueprint)
-
-
-def operators() -> Operators:
-    """What people do by hand, on the service of this request."""
-    found = current_service().operators
-    if found is None:
-        raise RuntimeError("This service was put together without operators.")
-    return found

@@ -40,14 +40,15 @@ class RunRow:
 
 
 _RUN_COLUMNS = [runs.c[name] for name in RunRow.__dataclass_fields__]
+_STATE = list(RunRow.__dataclass_fields__).index("state")
 
 
 def _run(row: Row[Any] | None) -> RunRow | None:
     if row is None:
         return None
-    values = dict(row._mapping)
-    values["state"] = RunState(values["state"])
-    return RunRow(**values)
+    values = list(row)
+    values[_STATE] = RunState(values[_STATE])
+    return RunRow(*values)
 
 
 def find_run(connection: Connection, run_id: str) -> RunRow | None:

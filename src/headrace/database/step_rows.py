@@ -54,12 +54,13 @@ class StepRow:
 
 
 _COLUMNS = [steps.c[name] for name in StepRow.__dataclass_fields__]
+_AFTER = list(StepRow.__dataclass_fields__).index("after")
 
 
 def _step(row: Row[Any]) -> StepRow:
-    values = dict(row._mapping)
-    values["after"] = tuple(json.loads(values["after"]))
-    return StepRow(**values)
+    values = list(row)
+    values[_AFTER] = tuple(json.loads(values[_AFTER]))
+    return StepRow(*values)
 
 
 def list_steps(connection: Connection, run_id: str) -> list[StepRow]:

@@ -7,10 +7,9 @@ from flask import request
 
 from headrace.database.audit_rows import AuditFilter
 from headrace.errors import NotFound
-from headrace.operators import Operators
 from headrace.operators.dead_letters import Matching
 from headrace.operators.decisions import Decision
-from headrace.service.current import current_service, operator
+from headrace.service.current import current_service, operator, operators
 
 
 def list_runs(
@@ -37,7 +36,7 @@ def cancel_run(run_id: str) -> None:
     Raises NotFound and WrongState.
     """
     asked = request.get_json() if request.content_length else {}
-    _operators().cancelling.cancel(run_id, reason=asked.get("reason", ""), actor=operator())
+    operators().cancelling.cancel(run_id, reason=asked.get("reason", ""), actor=operator())
 
 
 def retry_run(run_id: str) -> dict[str, int]:
@@ -45,24 +44,24 @@ def retry_run(run_id: str) -> dict[str, int]:
 
     Raises NotFound and WrongState.
     """
-    return {"retried": _operators().dead_letters.retry_run(run_id, actor=operator())}
+    return {"retried": operators().dead_letters.retry_run(run_id, actor=operator())}
 
 
 def list_dead(
     limit: int = 50, handler: str | None = None, cause: str | None = None, run_id: str | None = None
 ) -> dict[str, Any]:
     """The newest dead batches, at most `limit`, of those that match what is given."""
-    return {"dead": _operators().dead_letters.list(Matching(handler, cause, run_id), limit=limit)}
+    return {"dead": operators().dead_letters.list(Matching(handler, cause, run_id), limit=limit)}
 
 
 def retry_all_dead() -> dict[str, int]:
     """Try all dead batches again that match the body."""
-    return {"retried": _operators().dead_letters.retry_all(Matching(**request.get_json()), actor=operator())}
+    return {"retried": operators().dead_letters.retry_all(Matching(**request.get_json()), actor=operator())}
 
 
 def discard_all_dead() -> dict[str, int]:
     """Give up all dead batches that match the body."""
-    return {"discarded": _operators().dead_letters.discard_all(Matching(**request.get_json()), actor=operator())}
+    return {"discarded": operators().dead_letters.discard_all(Matching(**request.get_json()), actor=operator())}
 
 
 def retry_dead(batch_id: int) -> None:
@@ -70,7 +69,7 @@ def retry_dead(batch_id: int) -> None:
 
     Raises NotFound and WrongState.
     """
-    _operators().dead_letters.retry(batch_id, actor=operator())
+    operators().dead_letters.retry(batch_id, actor=operator())
 
 
 def edit_dead(batch_id: int) -> None:
@@ -78,7 +77,7 @@ def edit_dead(batch_id: int) -> None:
 
     Raises NotFound, WrongState and BadRequest.
     """
-    _operators().dead_letters.edit(batch_id, request.get_json()["payload"], actor=operator())
+    operators().dead_letters.edit(batch_id, request.get_json()["payload"], actor=operator())
 
 
 def discard_dead(batch_id: int) -> None:
@@ -86,12 +85,12 @@ def discard_dead(batch_id: int) -> None:
 
     Raises NotFound and WrongState.
     """
-    _operators().dead_letters.discard(batch_id, actor=operator())
+    operators().dead_letters.discard(batch_id, actor=operator())
 
 
 def list_decisions(limit: int = 50) -> dict[str, Any]:
     """The newest batches, at most `limit`, that wait for a person's decision."""
-    return {"decisions": _operators().decisions.list(limit=limit)}
+    return {"decisions": operators().decisions.list(limit=limit)}
 
 
 def decide(batch_id: int) -> None:
@@ -99,7 +98,7 @@ def decide(batch_id: int) -> None:
 
     Raises NotFound and WrongState.
     """
-    _operators().decisions.decide(batch_id, Decision(request.get_json()["decision"]), actor=operator())
+    operators().decisions.decide(batch_id, Decision(request.get_json()["decision"]), actor=operator())
 
 
 def list_settings() -> dict[str, Any]:
@@ -126,11 +125,4 @@ def list_audit(
     before: int | None = None,
 ) -> dict[str, Any]:
     """The newest rows of the audit, at most `limit`, that match what is given; `before` is the id of a row."""
-    return {"audit": _operators().audit(limit=limit, where=AuditFilter(actor, action, object, before))}
-
-
-def _operators() -> Operators:
-    operators = current_service().operators
-    if operators is None:
-        raise RuntimeError("This service was put together without a database.")
-    return operators
+    return {"audit": operators().audit(limit=limit, where=AuditFilter(actor, action, object, before))}

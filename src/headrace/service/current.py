@@ -103,6 +103,14 @@ def caller() -> str:
     return name
 
 
+def operators() -> Operators:
+    """What people do by hand, on the service of this request."""
+    found = current_service().operators
+    if found is None:
+        raise RuntimeError("This service was put together without a database.")
+    return found
+
+
 def operator() -> str:
     """Who makes the request of the admin API that is handled now, for the audit.
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from headrace.service.current import current_service
+from headrace.service.current import operators
 
 
 def operation(run_id: str, owner: str) -> dict[str, Any] | None:
@@ -11,7 +11,4 @@ def operation(run_id: str, owner: str) -> dict[str, Any] | None:
     {id, state, result, error, created_at, ended_at}: state is QUEUED, PROCESSING, SUCCESS, ERROR or CANCELLED;
     result is what the handler returned, on SUCCESS; error says why not; times are RFC 3339 in UTC.
     """
-    operators = current_service().operators
-    if operators is None:
-        raise RuntimeError("This service was put together without a database.")
-    return operators.operations.show(run_id, owner)
+    return operators().operations.show(run_id, owner)

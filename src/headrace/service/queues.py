@@ -5,13 +5,12 @@ from typing import Any
 
 from flask import request
 
-from headrace.operators import Operators
-from headrace.service.current import current_service, operator
+from headrace.service.current import operator, operators
 
 
 def list_queues() -> dict[str, Any]:
     """All queues of queue.yaml, with their state, limits and backlog; the cap of those that have one."""
-    return {"queues": _operators().queues.list()}
+    return {"queues": operators().queues.list()}
 
 
 def show_queue(queue: str) -> Mapping[str, Any]:
@@ -19,7 +18,7 @@ def show_queue(queue: str) -> Mapping[str, Any]:
 
     Raises NotFound.
     """
-    return _operators().queues.show(queue)
+    return operators().queues.show(queue)
 
 
 def pause_queue(queue: str) -> None:
@@ -27,7 +26,7 @@ def pause_queue(queue: str) -> None:
 
     Raises NotFound and Unreachable.
     """
-    _operators().queues.pause(queue, actor=operator())
+    operators().queues.pause(queue, actor=operator())
 
 
 def resume_queue(queue: str) -> None:
@@ -35,7 +34,7 @@ def resume_queue(queue: str) -> None:
 
     Raises NotFound and Unreachable.
     """
-    _operators().queues.resume(queue, actor=operator())
+    operators().queues.resume(queue, actor=operator())
 
 
 def purge_queue(queue: str) -> dict[str, int]:
@@ -43,7 +42,7 @@ def purge_queue(queue: str) -> dict[str, int]:
 
     Raises NotFound and Unreachable.
     """
-    return {"purged": _operators().queues.purge(queue, actor=operator())}
+    return {"purged": operators().queues.purge(queue, actor=operator())}
 
 
 def limit_queue(queue: str) -> Mapping[str, Any]:
@@ -51,7 +50,7 @@ def limit_queue(queue: str) -> Mapping[str, Any]:
 
     Raises BadRequest, NotFound and Unreachable.
     """
-    queues = _operators().queues
+    queues = operators().queues
     queues.limit(queue, request.get_json(), actor=operator())
     return queues.show(queue)
 
@@ -61,8 +60,8 @@ def show_batch(batch_id: int, queue: bool = False) -> Mapping[str, Any]:
 
     Raises NotFound.
     """
-    shown = _operators().batches.show(batch_id)
-    return {**shown, **_operators().queued_tasks.show(batch_id)} if queue else shown
+    shown = operators().batches.show(batch_id)
+    return {**shown, **operators().queued_tasks.show(batch_id)} if queue else shown
 
 
 def run_batch(batch_id: int) -> None:
@@ -70,11 +69,4 @@ def run_batch(batch_id: int) -> None:
 
     Raises NotFound, WrongState and Unreachable.
     """
-    _operators().queued_tasks.run(batch_id, actor=operator())
-
-
-def _operators() -> Operators:
-    operators = current_service().operators
-    if operators is None:
-        raise RuntimeError("This service was put together without a database.")
-    return operators
+    operators().queued_tasks.run(batch_id, actor=operator())

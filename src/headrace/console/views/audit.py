@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 from flask import request
 
 from headrace.console.ids import read_id
-from headrace.console.service import operators
 from headrace.console.site import Site
 from headrace.database.audit_rows import AuditFilter
+from headrace.service.current import operators
 
 PER_PAGE = 100
 _SHOWN = 200

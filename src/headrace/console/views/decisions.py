@@ -3,11 +3,11 @@
 from typing import Any
 
 from headrace.console.access import actor
-from headrace.console.service import operators
 from headrace.console.site import Site
 from headrace.contract.operations import Permission
 from headrace.errors import NotFound
 from headrace.operators.decisions import Decision
+from headrace.service.current import operators
 
 PER_PAGE = 100
 

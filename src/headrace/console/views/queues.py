@@ -8,11 +8,11 @@ from werkzeug.wrappers import Response
 
 from headrace.console.access import actor
 from headrace.console.limits import read_limits
-from headrace.console.service import operators
 from headrace.console.site import BASE, Site
 from headrace.contract.operations import Permission
 from headrace.errors import NotFound, Unreachable
 from headrace.runs.names import parse_task_name
+from headrace.service.current import operators
 
 
 def register(site: Site) -> None:

@@ -7,11 +7,10 @@ from typing import Any
 from flask import request
 
 from headrace.console.access import actor
-from headrace.console.service import operators
 from headrace.console.site import Site
 from headrace.contract.operations import Permission
 from headrace.errors import NotFound
-from headrace.service.current import current_service
+from headrace.service.current import current_service, operators
 
 PER_PAGE = 50
 CELLS = 500

@@ -8,13 +8,12 @@ from flask import request
 
 from headrace.console.access import actor
 from headrace.console.ids import read_id
-from headrace.console.service import operators
 from headrace.console.site import Site
 from headrace.contract.operations import Permission
 from headrace.database.states import DisplayState
 from headrace.errors import BadRequest, WrongState
 from headrace.operators.tasks import MOST_AT_ONCE, Filters
-from headrace.service.current import current_service
+from headrace.service.current import current_service, operators
 
 PER_PAGE = 50
 _FLAG = {"yes": True, "no": False}

@@ -6,13 +6,12 @@ import orjson
 from flask import request
 
 from headrace.console.access import actor
-from headrace.console.service import operators
 from headrace.console.site import Site
 from headrace.console.timelines import join_attempts
 from headrace.console.views.queues import without_bodies
 from headrace.contract.operations import Permission
 from headrace.errors import BadRequest
-from headrace.service.current import current_service
+from headrace.service.current import current_service, operators
 
 
 def register(site: Site) -> None:

@@ -1,13 +1,15 @@
 """A cap on the attempts that the service executes at once: never more, older batches first, and no try is spent."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import pytest
+from sqlalchemy import text
 
 from headrace.clock import ManualClock
-from headrace.database import Database
+from headrace.database import Database, migration
 from headrace.database.states import BatchState
 from headrace.drivers.base import Push
 from headrace.execution.attempts import BatchExecutor
@@ -27,6 +29,7 @@ def capped(instance: Instance, cap: int) -> Instance:
         instance.policy,
         instance.relay,
         instance.asked_to_go_on.append,
+        instance.executor.retries,
         lambda: cap,
     )
     return instance
@@ -153,6 +156,45 @@ def test_a_done_batch_is_answered_at_the_cap_and_a_held_place_ends_with_its_leas
     clock.advance(6)
     drain(queue, instance)
     assert batch_of(database, 2).state is BatchState.DONE
+
+
+@pytest.mark.parametrize("state", ["pushed", "running"])
+def test_a_row_that_another_transaction_holds_keeps_no_other_batch_from_starting(
+    postgresql_url: str, queue: QueueInMemory, clock: ManualClock, state: str
+) -> None:
+    """A purge's page holds it, or the handler of an attempt whose lease is over."""
+    database = Database(postgresql_url)
+    migration.upgrade(database)
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE written (number INTEGER, run TEXT)"))
+    instance = capped(Instance(database, queue, clock, Numbers(count=6)), 1)
+    instance.start()
+    first, second = queue.tasks.values()
+    with database.write() as connection:
+        over = f"state = '{state}', fence = 1, attempt = 1, started_at = 0, lease_until = 1"
+        connection.execute(text(f"UPDATE headrace_batches SET {over} WHERE id = 1"))
+    with ThreadPoolExecutor(2) as pool:
+        with database.engine.begin() as holder:
+            holder.execute(text("UPDATE headrace_batches SET fence = fence WHERE id = 1"))
+            held_up = pool.submit(deliver, instance, queue, first)
+            until_one_waits_for_a_row(database)
+            try:
+                pool.submit(deliver, instance, queue, second).result(10)
+            finally:
+                holder.rollback()
+        held_up.result(10)
+    assert (batch_of(database, 1).state, batch_of(database, 2).state) == (BatchState.DONE, BatchState.DONE)
+    database.close()
+
+
+def until_one_waits_for_a_row(database: Database) -> None:
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')")
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        with database.read() as connection:
+            if connection.execute(waiting).scalar_one():
+                return
+    raise AssertionError("nobody waits")
 
 
 def test_without_a_cap_nothing_is_counted(instance: Instance, application: Numbers, queue: QueueInMemory) -> None:

@@ -85,9 +85,22 @@ def lease_batch(connection: Connection, batch_id: int, *, generation: int, now: 
     return _held((batch_id, *rows[0], now, until)) if rows else None
 
 
+def hold_delivered(connection: Connection, batch_id: int, *, generation: int) -> BatchState | None:
+    """Lock the row of a batch for this transaction; its state, None when it is not of this generation."""
+    statement = (
+        select(batches.c.state)
+        .where(batches.c.id == batch_id, batches.c.generation == generation)
+        # As an update locks it: whoever writes rows that refer to it goes on.
+        .with_for_update(key_share=True)
+    )
+    state = connection.execute(statement).scalar_one_or_none()
+    return None if state is None else BatchState(state)
+
+
 def count_live(connection: Connection, *, now: int, at_most: int) -> int:
     """Leases that have not ended, counted up to `at_most`. Until the transaction ends nobody else who counts takes one.
 
+    So whoever counts waits for no row from here on: all that it changes afterwards it has locked before.
     SQLite has one writer anyway.
     """
     if connection.dialect.name == "postgresql":

@@ -138,6 +138,27 @@ def test_a_free_place_is_the_older_ones(
     assert application.calls == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
 
 
+def test_no_place_is_kept_for_a_batch_that_another_process_has_executed(
+    database: Database, queue: QueueInMemory, clock: ManualClock
+) -> None:
+    application = Numbers(count=9)
+    one, other = (capped(Instance(database, queue, clock, application), 1) for _ in range(2))
+    pushed: list[Push] = []
+
+    def meet(batch: Batch) -> None:
+        if batch.items == [1, 2, 3]:
+            deliver(one, queue, pushed[1])
+
+    application.on_work = meet
+    one.start()
+    pushed += queue.tasks.values()
+    deliver(one, queue, pushed[0])
+    clock.advance(PUT_OFF)
+    deliver(other, queue, next(push for push in queue.tasks.values() if batch_id_of(push) == 2))
+    deliver(one, queue, pushed[2])
+    assert application.calls == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+
+
 def test_a_done_batch_is_answered_at_the_cap_and_a_held_place_ends_with_its_lease(
     instance: Instance, application: Numbers, queue: QueueInMemory, clock: ManualClock, database: Database
 ) -> None:
@@ -212,4 +233,4 @@ def test_who_has_more_before_them_is_put_off_longer_up_to_ten_seconds() -> None:
 def test_a_place_is_not_kept_for_one_that_does_not_come_back() -> None:
     turns = Turns()
     turns.put_off(1, 1, 100.0)
-    assert (turns.ahead_of(2, 100.0), turns.ahead_of(1, 100.0), turns.ahead_of(2, 102.0)) == (1, 0, 0)
+    assert (turns.ahead_of(2, 100.0), turns.ahead_of(1, 100.0), turns.ahead_of(2, 102.0)) == ([1], [], [])

@@ -4,6 +4,7 @@ A lease is on the batch's own row. Who holds it changes the row only while the f
 comes late changes nothing and is told so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -112,6 +113,12 @@ def count_live(connection: Connection, *, now: int, at_most: int) -> int:
         .subquery()
     )
     return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
+
+
+def waiting_of(connection: Connection, batch_ids: Sequence[int]) -> set[int]:
+    """Those of some batches that wait to be executed."""
+    waits = batches.c.state.in_((BatchState.PENDING, BatchState.PUSHED))
+    return set(connection.execute(select(batches.c.id).where(batches.c.id.in_(batch_ids), waits)).scalars())
 
 
 _CAP = 0x48524341

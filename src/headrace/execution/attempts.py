@@ -5,6 +5,7 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -249,8 +250,8 @@ class BatchExecutor:
 
     def _is_full(self, connection: Connection, cap: int, batch_id: int, now: int) -> bool:
         """Whether all places are taken, or belong to older batches that are on their way back."""
-        ahead = self._turns.ahead_of(batch_id, now / 1000)
-        return lease_rows.count_live(connection, now=now, at_most=cap) + ahead >= cap
+        free = cap - lease_rows.count_live(connection, now=now, at_most=cap)
+        return self._turns.are_kept(free, batch_id, now / 1000, partial(lease_rows.waiting_of, connection))
 
     def _put_off(
         self, connection: Connection, cap: int, batch_id: int, generation: int, delivery: Delivery

@@ -1,13 +1,15 @@
 """A cap on the attempts that the service executes at once: never more, older batches first, and no try is spent."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import orjson
 import pytest
+from sqlalchemy import text
 
 from headrace.clock import ManualClock
-from headrace.database import Database
+from headrace.database import Database, migration
 from headrace.database.states import BatchState
 from headrace.drivers.base import Push
 from headrace.execution.attempts import BatchExecutor
@@ -27,6 +29,7 @@ def capped(instance: Instance, cap: int) -> Instance:
         instance.policy,
         instance.relay,
         instance.asked_to_go_on.append,
+        instance.executor.retries,
         lambda: cap,
     )
     return instance
@@ -135,6 +138,27 @@ def test_a_free_place_is_the_older_ones(
     assert application.calls == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
 
 
+def test_no_place_is_kept_for_a_batch_that_another_process_has_executed(
+    database: Database, queue: QueueInMemory, clock: ManualClock
+) -> None:
+    application = Numbers(count=9)
+    one, other = (capped(Instance(database, queue, clock, application), 1) for _ in range(2))
+    pushed: list[Push] = []
+
+    def meet(batch: Batch) -> None:
+        if batch.items == [1, 2, 3]:
+            deliver(one, queue, pushed[1])
+
+    application.on_work = meet
+    one.start()
+    pushed += queue.tasks.values()
+    deliver(one, queue, pushed[0])
+    clock.advance(PUT_OFF)
+    deliver(other, queue, next(push for push in queue.tasks.values() if batch_id_of(push) == 2))
+    deliver(one, queue, pushed[2])
+    assert application.calls == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
+
+
 def test_a_done_batch_is_answered_at_the_cap_and_a_held_place_ends_with_its_lease(
     instance: Instance, application: Numbers, queue: QueueInMemory, clock: ManualClock, database: Database
 ) -> None:
@@ -155,6 +179,45 @@ def test_a_done_batch_is_answered_at_the_cap_and_a_held_place_ends_with_its_leas
     assert batch_of(database, 2).state is BatchState.DONE
 
 
+@pytest.mark.parametrize("state", ["pushed", "running"])
+def test_a_row_that_another_transaction_holds_keeps_no_other_batch_from_starting(
+    postgresql_url: str, queue: QueueInMemory, clock: ManualClock, state: str
+) -> None:
+    """A purge's page holds it, or the handler of an attempt whose lease is over."""
+    database = Database(postgresql_url)
+    migration.upgrade(database)
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE written (number INTEGER, run TEXT)"))
+    instance = capped(Instance(database, queue, clock, Numbers(count=6)), 1)
+    instance.start()
+    first, second = queue.tasks.values()
+    with database.write() as connection:
+        over = f"state = '{state}', fence = 1, attempt = 1, started_at = 0, lease_until = 1"
+        connection.execute(text(f"UPDATE headrace_batches SET {over} WHERE id = 1"))
+    with ThreadPoolExecutor(2) as pool:
+        with database.engine.begin() as holder:
+            holder.execute(text("UPDATE headrace_batches SET fence = fence WHERE id = 1"))
+            held_up = pool.submit(deliver, instance, queue, first)
+            until_one_waits_for_a_row(database)
+            try:
+                pool.submit(deliver, instance, queue, second).result(10)
+            finally:
+                holder.rollback()
+        held_up.result(10)
+    assert (batch_of(database, 1).state, batch_of(database, 2).state) == (BatchState.DONE, BatchState.DONE)
+    database.close()
+
+
+def until_one_waits_for_a_row(database: Database) -> None:
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')")
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        with database.read() as connection:
+            if connection.execute(waiting).scalar_one():
+                return
+    raise AssertionError("nobody waits")
+
+
 def test_without_a_cap_nothing_is_counted(instance: Instance, application: Numbers, queue: QueueInMemory) -> None:
     application.count = 6
     instance.start()
@@ -170,4 +233,4 @@ def test_who_has_more_before_them_is_put_off_longer_up_to_ten_seconds() -> None:
 def test_a_place_is_not_kept_for_one_that_does_not_come_back() -> None:
     turns = Turns()
     turns.put_off(1, 1, 100.0)
-    assert (turns.ahead_of(2, 100.0), turns.ahead_of(1, 100.0), turns.ahead_of(2, 102.0)) == (1, 0, 0)
+    assert (turns.ahead_of(2, 100.0), turns.ahead_of(1, 100.0), turns.ahead_of(2, 102.0)) == ([1], [], [])

@@ -24,7 +24,16 @@ from headrace.errors import ConfigError, Overloaded
 from headrace.service import create_app
 from headrace.service.assembly import assemble
 from headrace.service.current import Service, service_of
-from headrace.service.shedding import RETRY_AFTER, CpuTime, Load, LoadGate, LoadLimits, Machine, group_memory
+from headrace.service.shedding import (
+    RETRY_AFTER,
+    Admission,
+    CpuTime,
+    Load,
+    LoadGate,
+    LoadLimits,
+    Machine,
+    group_memory,
+)
 from headrace.testing.server import QueueServer, Ran
 from tests.contract.application import NOW, Files, settings_of
 from tests.contract.issuer import ISSUER, Issuer
@@ -173,6 +182,33 @@ def test_the_probe_is_asked_at_most_once_a_second_and_shedding_is_logged_once_at
         ("warning", "load shedding begins"),
         ("info", "load shedding ends"),
     ]
+
+
+@pytest.mark.parametrize("limits", [LoadLimits(), LIMITS])
+def test_the_load_that_is_shown_is_at_most_a_second_old_and_its_first_cpu_is_none(limits: LoadLimits) -> None:
+    clock, probe = ManualClock(NOW), Probe()
+    admission = Admission(lambda: limits, lambda: probe, clock.now, lambda: None)
+    shown = []
+
+    for _ in range(3):
+        shown += [admission.load().cpu for _ in range(10)]
+        clock.advance(1)
+
+    assert (shown, probe.asked) == ([0.0] * 10 + [95.0] * 20, 3)
+
+
+def test_what_shows_the_load_and_what_lets_batches_in_take_their_samples_together() -> None:
+    clock, probe = ManualClock(NOW), Probe()
+    rejected: list[None] = []
+    admission = Admission(lambda: LIMITS, lambda: probe, clock.now, lambda: rejected.append(None))
+
+    admission.admit()
+    assert (admission.load().cpu, admission.excess(), probe.asked) == (0, "", 1)
+    clock.advance(1)
+    assert (admission.excess(), probe.asked) == ("CPU at 95 %, limit 90 %", 2)
+    with pytest.raises(Overloaded):
+        admission.admit()
+    assert (probe.asked, len(rejected)) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ A lease is on the batch's own row. Who holds it changes the row only while the f
 comes late changes nothing and is told so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,9 +86,22 @@ def lease_batch(connection: Connection, batch_id: int, *, generation: int, now: 
     return _held((batch_id, *rows[0], now, until)) if rows else None
 
 
+def hold_delivered(connection: Connection, batch_id: int, *, generation: int) -> BatchState | None:
+    """Lock the row of a batch for this transaction; its state, None when it is not of this generation."""
+    statement = (
+        select(batches.c.state)
+        .where(batches.c.id == batch_id, batches.c.generation == generation)
+        # As an update locks it: whoever writes rows that refer to it goes on.
+        .with_for_update(key_share=True)
+    )
+    state = connection.execute(statement).scalar_one_or_none()
+    return None if state is None else BatchState(state)
+
+
 def count_live(connection: Connection, *, now: int, at_most: int) -> int:
     """Leases that have not ended, counted up to `at_most`. Until the transaction ends nobody else who counts takes one.
 
+    So whoever counts waits for no row from here on: all that it changes afterwards it has locked before.
     SQLite has one writer anyway.
     """
     if connection.dialect.name == "postgresql":
@@ -99,6 +113,12 @@ def count_live(connection: Connection, *, now: int, at_most: int) -> int:
         .subquery()
     )
     return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
+
+
+def waiting_of(connection: Connection, batch_ids: Sequence[int]) -> set[int]:
+    """Those of some batches that wait to be executed."""
+    waits = batches.c.state.in_((BatchState.PENDING, BatchState.PUSHED))
+    return set(connection.execute(select(batches.c.id).where(batches.c.id.in_(batch_ids), waits)).scalars())
 
 
 _CAP = 0x48524341

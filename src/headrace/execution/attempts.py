@@ -5,6 +5,7 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -37,6 +38,7 @@ from headrace.runs.pushing import open_sealed
 from headrace.runs.relay import Relay
 
 _log = structlog.get_logger(__name__)
+_WAITS = (BatchState.PENDING, BatchState.PUSHED)
 # The queue tries the first again; the second is an error behind the transaction that ended the batch.
 _ANSWERED_WITH_THE_ERROR = (BatchState.PUSHED, BatchState.DONE)
 # Of a queue that queue.yaml does not have: it alone knows when to stop.
@@ -211,7 +213,7 @@ class BatchExecutor:
         cap = self.cap()
 
         def take(connection: Connection) -> Lease | PutOff | BatchRow | None:
-            if cap and self._is_full(connection, cap, batch_id, now):
+            if cap and self._finds_no_place(connection, operation, cap, batch_id, generation, now):
                 return self._put_off(connection, cap, batch_id, generation, delivery)
             lease = lease_rows.lease_batch(connection, batch_id, generation=generation, now=now, until=until)
             if lease is None and self._reap(connection, operation, batch_id, now):
@@ -235,10 +237,21 @@ class BatchExecutor:
             self.relay.push_soon(Narrowing(batch_id=batch_id))
         return None
 
+    def _finds_no_place(
+        self, connection: Connection, operation: Operation, cap: int, batch_id: int, generation: int, now: int
+    ) -> bool:
+        """Whether a batch waits and all places are taken. Its row is locked first, and what its last attempt left
+        behind is cleared up: a wait for a row must not be one of all who count.
+        """
+        state = lease_rows.hold_delivered(connection, batch_id, generation=generation)
+        if state is BatchState.RUNNING and self._reap(connection, operation, batch_id, now):
+            state = lease_rows.hold_delivered(connection, batch_id, generation=generation)
+        return state in _WAITS and self._is_full(connection, cap, batch_id, now)
+
     def _is_full(self, connection: Connection, cap: int, batch_id: int, now: int) -> bool:
         """Whether all places are taken, or belong to older batches that are on their way back."""
-        ahead = self._turns.ahead_of(batch_id, now / 1000)
-        return lease_rows.count_live(connection, now=now, at_most=cap) + ahead >= cap
+        free = cap - lease_rows.count_live(connection, now=now, at_most=cap)
+        return self._turns.are_kept(free, batch_id, now / 1000, partial(lease_rows.waiting_of, connection))
 
     def _put_off(
         self, connection: Connection, cap: int, batch_id: int, generation: int, delivery: Delivery

@@ -6,7 +6,7 @@ slows down. Cron endpoints and the admin API are always let in.
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -103,7 +103,8 @@ class Admission:
         self._lock = threading.Lock()
         self._gate: tuple[LoadLimits, LoadGate] | None = None
         self._sample: Callable[[], Load] | None = None
-        self._load: Load | None = None
+        self._load = Load(0.0, 0.0)
+        self._sampled_at = 0.0
 
     def admit(self) -> None:
         """Return when a batch may begin.
@@ -125,20 +126,22 @@ class Admission:
         return "" if limits == _NO_LIMITS else limits.excess(self.load())
 
     def load(self) -> Load:
-        """The load: of its last sample, which takes one where none was taken yet."""
-        return self._load or self._probe()
+        """The load, sampled at most once in `SAMPLE_EVERY` seconds. Its CPU is 0 in the first sample."""
+        with self._lock:
+            now = self._monotonic()
+            if self._sample is None:
+                self._sample, self._sampled_at = self._make_probe(), now
+                # No time has passed since the probe was made that CPUs could have been busy in.
+                self._load = replace(self._sample(), cpu=0.0)
+            elif now >= self._sampled_at + SAMPLE_EVERY:
+                self._load, self._sampled_at = self._sample(), now
+            return self._load
 
     def _gate_of(self, limits: LoadLimits) -> LoadGate:
         with self._lock:
             if self._gate is None or self._gate[0] != limits:
-                self._gate = limits, LoadGate(limits, self._probe, self._monotonic)
+                self._gate = limits, LoadGate(limits, self.load, self._monotonic)
             return self._gate[1]
-
-    def _probe(self) -> Load:
-        if self._sample is None:
-            self._sample = self._make_probe()
-        self._load = self._sample()
-        return self._load
 
 
 _NO_LIMITS = LoadLimits()

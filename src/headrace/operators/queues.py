@@ -16,7 +16,7 @@ from headrace.database.minute_rows import MinuteRow
 from headrace.database.states import BatchState
 from headrace.drivers.queues import LIMITS, QueueControl, QueueControls, QueueStatus
 from headrace.errors import BadRequest, DriverError, NotFound, Unreachable, WrongState
-from headrace.operators.queue_purging import QueuePurging
+from headrace.operators.queue_purging import Purged, QueuePurging
 from headrace.operators.queued_tasks import PER_PAGE, show_delivery, show_task
 from headrace.operators.situation import MINUTE, SHOWN, chart
 from headrace.runs.queue_limits import (
@@ -31,6 +31,8 @@ from headrace.runs.queue_loads import QueueLoads
 
 UNKNOWN = "unknown"
 """The state of a queue that cannot be asked."""
+PURGE_TIME = 20.0
+"""Seconds for which a purge ends what waits, in one request."""
 RATE_MINUTES = 5
 """Minutes over which a rate is told."""
 _WAITING = (BatchState.PENDING, BatchState.PUSHED)
@@ -103,21 +105,25 @@ class Queues:
         """Have it push again."""
         self._steer(queue, "resume_queue", actor, lambda control: control.resume(queue, actor=actor))
 
-    def purge(self, queue: str, *, actor: str) -> int:
+    def purge(self, queue: str, *, actor: str) -> Purged:
         """End what waits for the queue as cancelled, and empty the queue; how many batches.
 
-        What an attempt holds goes on. Where the queue fails in between, what it still has is delivered without work.
+        Where there are `more` than `PURGE_TIME` is enough for, the queue is not emptied: ask again. What an attempt
+        holds goes on. Where the queue fails in between, what it still has is delivered without work.
         """
         self._options(queue)
         with asking(queue):
             controls = self.controls.of(queue)
             for control in controls:
                 _require(control.show(queue), queue)
-            count = self.purging.end_waiting(queue, actor=actor)
+            purged = self.purging.end_waiting(queue, actor=actor, until=self.clock.now() + PURGE_TIME)
+            if purged.more:
+                return purged
             for control in controls:
                 control.purge(queue, actor=actor)
+        self.purging.mark_emptied(queue)
         self.purging.refill(queue)
-        return count
+        return purged
 
     def file_limits(self, queue: str) -> dict[str, float]:
         """What queue.yaml says, by the names of `LIMITS`. Raises NotFound."""

@@ -287,6 +287,53 @@ def test_the_sweep_keeps_limits_in_force(rig: QueueRig) -> None:
     assert rig.instance.sweeps.reconcile()["limited"] == 0
 
 
+def test_a_limit_of_a_changed_file_reaches_a_queue_that_has_an_override(rig: QueueRig) -> None:
+    rig.queues.limit("work", {"rate_per_second": 2}, actor=ADA)
+    declared = replace(rig.instance.contract.queues["work"], bucket_size=50)
+    contract = replace(rig.instance.contract, queues={"work": declared})
+    assert replace(rig.queues, contract=contract).keep_limits() == 1
+    limits = rig.row()["limits"]
+    assert (limits["rate_per_second"], limits["bucket_size"]) == (2, 50)
+
+
+def test_limits_that_are_cleared_while_the_sweep_puts_them_in_force_are_not(rig: QueueRig) -> None:
+    file = rig.row()["limits"]
+    rig.queues.limit("work", {"rate_per_second": 2}, actor=ADA)
+    rig.inline.control.limit("work", None, actor="deployment")
+    queues = Meanwhile(rig, "limit", lambda: rig.queues.limit("work", None, actor=ADA)).queues(rig)
+    assert queues.keep_limits() == 1
+    row = rig.row()
+    assert (row["limits"], row["overridden"]) == (file, [])
+
+
+def test_of_two_operators_at_once_each_has_the_limit_that_was_set(rig: QueueRig) -> None:
+    def limit_too() -> None:
+        rig.queues.limit("work", {"bucket_size": 3}, actor="grace")
+
+    Meanwhile(rig, "limit", limit_too).queues(rig).limit("work", {"rate_per_second": 2}, actor=ADA)
+    row = rig.row()
+    assert row["overridden"] == ["bucket_size", "rate_per_second"]
+    assert (row["limits"]["rate_per_second"], row["limits"]["bucket_size"]) == (2, 3)
+
+
+def test_limits_that_the_queue_could_not_be_given_do_not_stand(rig: QueueRig) -> None:
+    rig.queues.limit("work", {"rate_per_second": 2}, actor=ADA)
+    queues = Meanwhile(rig, "limit", rig.inline.close).queues(rig)
+    with pytest.raises(Unreachable):
+        queues.limit("work", {"bucket_size": 3}, actor=ADA)
+    assert rig.row()["overridden"] == ["rate_per_second"]
+
+
+def test_limits_that_are_set_when_the_process_dies_are_put_in_force_by_the_sweep(rig: QueueRig) -> None:
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Meanwhile(rig, "limit", die).queues(rig).limit("work", {"bucket_size": 3}, actor=ADA)
+    assert rig.queues.keep_limits() == 1
+    assert rig.row()["limits"]["bucket_size"] == 3
+
+
 def test_the_service_gives_up_when_the_limits_in_force_leave_no_try(rig: QueueRig, application: Numbers) -> None:
     def fail(batch: Batch) -> None:
         raise ValueError("no")

@@ -14,6 +14,7 @@ from headrace.console.timelines import join_attempts
 from headrace.database import Database
 from headrace.database.tables import batches
 from headrace.drivers.inline import InlineDriver
+from headrace.operators.queues import PURGE_TIME
 from headrace.service import create_app
 from headrace.service.assembly import assemble
 from headrace.service.current import service_of
@@ -132,3 +133,18 @@ def test_each_attempt_stands_with_the_delivery_during_which_it_began() -> None:
         for moment in moments
     ]
     assert shown == [(None, [3]), (3, []), (2, [2]), (1, [1])]
+
+
+def test_a_purge_that_needs_more_than_its_time_says_so_and_goes_on(
+    queue: tuple[FlaskClient, InlineDriver], database: Database, clock: ManualClock
+) -> None:
+    browser, _ = queue
+    assert post(browser, f"/queues/{QUEUE}/pause") == 303
+    run_id = browser.get("/v1/cron/synchronizeUserAccess", headers=CRON).headers["X-Run-Id"]
+    database.observer = lambda facts: clock.advance(PURGE_TIME)
+    led = browser.post(f"/console/queues/{QUEUE}/purge", data={"csrf": csrf_of(browser)})
+    assert led.headers["Location"] == f"/console/queues/{QUEUE}/purge"
+    assert "Purge the rest" in browser.get(led.headers["Location"]).text
+    database.observer = None
+    assert post(browser, f"/queues/{QUEUE}/purge") == 303
+    assert ">completed<" in browser.get(f"/console/runs/{run_id}").text

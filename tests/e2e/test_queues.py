@@ -52,7 +52,7 @@ def test_a_task_of_a_paused_queue_says_why_it_waits_is_run_by_hand_and_the_rest_
     assert (delivery["number"], delivery["status"]) == (1, 204)
     with pytest.raises(ServiceError, match=r"cannot be run now\. It is done"):
         site.service.tell(f"{path}/run")
-    assert site.service.tell(f"{PATH}/purge") == {"purged": 19}
+    assert site.service.tell(f"{PATH}/purge") == {"purged": 19, "more": False}
     run = site.service.show_run(site.run_id())
     assert (run["state"], run["tasks"]["done"], run["tasks"]["cancelled"]) == ("completed", 1, 19)
     site.service.tell(f"{PATH}/resume")

@@ -1,6 +1,7 @@
 """What a queue tells of a batch's task, and a batch that waits is run by hand: also on a paused queue."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,13 @@ def test_a_queue_that_cannot_be_asked_says_so(rig: QueueRig) -> None:
     assert "could not be asked" in told["on_queue"]
     with pytest.raises(Unreachable):
         rig.tasks.run(batch_id, actor=ADA)
+
+
+def test_a_task_whose_handler_left_the_contract_is_shown_without_its_queue(rig: QueueRig) -> None:
+    batch_id = push(rig)
+    tasks = replace(rig.tasks, contract=replace(rig.instance.contract, operations=(rig.instance.job,)))
+    assert tasks.show(batch_id) == {
+        "on_queue": "openapi.yaml no longer has its handler.",
+        "request": None,
+        "deliveries": None,
+    }

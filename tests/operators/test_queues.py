@@ -1,13 +1,21 @@
 """Queues are seen with their backlog, paused, purged and limited: audited, and the service keeps to it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from sqlalchemy import select
 
-from headrace.database import Database
+from headrace.database import Database, batch_rows
+from headrace.database.tables import batches
+from headrace.drivers.queues import QueueControl, QueueControls
 from headrace.errors import BadRequest, NotFound, Unreachable
 from headrace.execution.batch import Batch
+from headrace.execution.items import Item
+from headrace.operators.queue_purging import Purged
+from headrace.operators.queues import PURGE_TIME, Queues
 from headrace.runs.queue_limits import write_queue_override
 from tests.e2e.site import wait_until
 from tests.instance import Instance, Numbers
@@ -89,7 +97,7 @@ def test_a_paused_queue_pushes_nothing_until_it_is_resumed(rig: QueueRig) -> Non
 def test_a_purge_ends_what_waits_and_the_run_and_nothing_is_pushed_again(rig: QueueRig) -> None:
     rig.queues.pause("work", actor=ADA)
     run_id = start(rig, 3 * 1_100)
-    assert rig.queues.purge("work", actor=ADA) == 1_100
+    assert rig.queues.purge("work", actor=ADA) == Purged(1_100, more=False)
     shown = rig.instance.show(run_id)
     assert (shown["state"], shown["tasks"]["cancelled"], shown["tasks"]["done"]) == ("completed", 1_100, 0)
     status = rig.inline.control.show("work")
@@ -109,7 +117,7 @@ def test_a_purge_leaves_what_an_attempt_holds(rig: QueueRig, application: Number
 
     def work(batch: Batch) -> None:
         if not purged:
-            purged.append(rig.queues.purge("work", actor=ADA))
+            purged.append(rig.queues.purge("work", actor=ADA).batches)
 
     application.on_work = work
     rig.queues.pause("work", actor=ADA)
@@ -128,12 +136,103 @@ def test_a_purge_ends_what_was_not_pushed_yet_and_leaves_what_comes_later(rig: Q
         late = rig.instance.pusher.push(
             connection, rig.instance.handler.function, [1], at=rig.clock.now() + 40 * 86_400
         )
-    assert rig.queues.purge("work", actor=ADA) == 1
+    assert rig.queues.purge("work", actor=ADA) == Purged(1, more=False)
     assert rig.instance.show(late.run_id)["state"] == "completed"
     run_id = start(rig, 3)
     rig.queues.resume("work", actor=ADA)
     rig.advance(0)
     assert rig.instance.show(run_id)["tasks"]["done"] == 1
+
+
+class Meanwhile:
+    """A queue's control; something happens just before one of its methods is called for the first time."""
+
+    def __init__(self, rig: QueueRig, method: str, happens: Callable[[], object]) -> None:
+        self._control, self._method, self._happens = rig.inline.control, method, [happens]
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._method and self._happens:
+            self._happens.pop()()
+        return getattr(self._control, name)
+
+    def queues(self, rig: QueueRig) -> Queues:
+        """The queues, steered by this."""
+        return replace(rig.queues, controls=QueueControls({"inline": cast(QueueControl, self)}, "inline", {}))
+
+
+def push_singly(rig: QueueRig, count: int, *, at: float | None = None) -> list[int]:
+    """Tasks by themselves, each a run of its own; their batches."""
+    with rig.database.write() as connection:
+        for number in range(count):
+            rig.instance.pusher.push(connection, rig.instance.handler.function, [number], at=at)
+    with rig.database.read() as connection:
+        return list(connection.execute(select(batches.c.id).order_by(batches.c.id)).scalars())
+
+
+def test_a_purge_that_needs_more_than_its_time_leaves_the_queue_and_goes_on_when_asked_again(rig: QueueRig) -> None:
+    rig.queues.pause("work", actor=ADA)
+    push_singly(rig, 120)
+    rig.database.observer = lambda facts: rig.clock.advance(PURGE_TIME)
+    assert [rig.queues.purge("work", actor=ADA) for _ in range(2)] == [Purged(50, more=True)] * 2
+    status = rig.inline.control.show("work")
+    assert status is not None
+    assert (status.waiting, rig.row()["waiting"]) == (120, 20)
+    rig.database.observer = None
+    assert rig.queues.purge("work", actor=ADA) == Purged(20, more=False)
+    status = rig.inline.control.show("work")
+    assert status is not None
+    assert (status.waiting, rig.row()["waiting"]) == (0, 0)
+
+
+def test_what_is_pushed_while_a_purge_runs_is_pushed_again_by_the_next_sweep_and_is_no_loss(rig: QueueRig) -> None:
+    rig.queues.pause("work", actor=ADA)
+    start(rig, 3)
+    late: list[int] = []
+    queues = Meanwhile(rig, "purge", lambda: late.extend(push_singly(rig, 1)[-1:])).queues(rig)
+    assert queues.purge("work", actor=ADA) == Purged(1, more=False)
+    rig.queues.resume("work", actor=ADA)
+    rig.instance.sweeps.reconcile()
+    rig.instance.sweeps.relay()
+    rig.advance(0)
+    with rig.database.read() as connection:
+        row = connection.execute(select(batches.c.state, batches.c.losses).where(batches.c.id == late[0])).one()
+    assert tuple(row) == ("done", 0)
+
+
+def test_a_batch_that_begins_to_wait_for_a_time_while_a_purge_runs_is_ended_too(rig: QueueRig) -> None:
+    rig.queues.pause("work", actor=ADA)
+    far = int(rig.clock.now() + 40 * 86_400)
+    (on_its_queue,) = push_singly(rig, 1)
+    push_singly(rig, 51, at=far)
+    with rig.database.read() as connection:
+        batch = batch_rows.find_batch(connection, on_its_queue)
+    assert batch is not None
+
+    def postpone(facts: object) -> None:
+        rig.database.observer = None
+        with rig.database.write() as connection:
+            batch_rows.postpone_batch(connection, batch.run_id, due_at=far * 1000)
+
+    rig.database.observer = postpone
+    assert rig.queues.purge("work", actor=ADA) == Purged(52, more=False)
+    assert rig.row()["waiting"] == 0
+
+
+def test_a_purge_counts_the_items_that_a_batch_had_done(rig: QueueRig, application: Numbers) -> None:
+    def work(batch: Batch) -> None:
+        def fail(item: Item) -> None:
+            if item.value == 2:
+                raise ValueError("no")
+
+        batch.for_each(fail)
+
+    application.on_work = work
+    run_id = start(rig, 3)
+    rig.advance(0)
+    rig.queues.pause("work", actor=ADA)
+    assert rig.queues.purge("work", actor=ADA) == Purged(1, more=False)
+    shown = rig.instance.show(run_id)
+    assert (shown["tasks"]["cancelled"], shown["items_done"]) == (1, 2)
 
 
 def test_limits_are_in_force_at_once_and_shown_beside_the_files(rig: QueueRig) -> None:
@@ -186,6 +285,53 @@ def test_the_sweep_keeps_limits_in_force(rig: QueueRig) -> None:
     assert rig.instance.sweeps.reconcile()["limited"] == 1
     assert rig.row()["limits"]["rate_per_second"] == 2
     assert rig.instance.sweeps.reconcile()["limited"] == 0
+
+
+def test_a_limit_of_a_changed_file_reaches_a_queue_that_has_an_override(rig: QueueRig) -> None:
+    rig.queues.limit("work", {"rate_per_second": 2}, actor=ADA)
+    declared = replace(rig.instance.contract.queues["work"], bucket_size=50)
+    contract = replace(rig.instance.contract, queues={"work": declared})
+    assert replace(rig.queues, contract=contract).keep_limits() == 1
+    limits = rig.row()["limits"]
+    assert (limits["rate_per_second"], limits["bucket_size"]) == (2, 50)
+
+
+def test_limits_that_are_cleared_while_the_sweep_puts_them_in_force_are_not(rig: QueueRig) -> None:
+    file = rig.row()["limits"]
+    rig.queues.limit("work", {"rate_per_second": 2}, actor=ADA)
+    rig.inline.control.limit("work", None, actor="deployment")
+    queues = Meanwhile(rig, "limit", lambda: rig.queues.limit("work", None, actor=ADA)).queues(rig)
+    assert queues.keep_limits() == 1
+    row = rig.row()
+    assert (row["limits"], row["overridden"]) == (file, [])
+
+
+def test_of_two_operators_at_once_each_has_the_limit_that_was_set(rig: QueueRig) -> None:
+    def limit_too() -> None:
+        rig.queues.limit("work", {"bucket_size": 3}, actor="grace")
+
+    Meanwhile(rig, "limit", limit_too).queues(rig).limit("work", {"rate_per_second": 2}, actor=ADA)
+    row = rig.row()
+    assert row["overridden"] == ["bucket_size", "rate_per_second"]
+    assert (row["limits"]["rate_per_second"], row["limits"]["bucket_size"]) == (2, 3)
+
+
+def test_limits_that_the_queue_could_not_be_given_do_not_stand(rig: QueueRig) -> None:
+    rig.queues.limit("work", {"rate_per_second": 2}, actor=ADA)
+    queues = Meanwhile(rig, "limit", rig.inline.close).queues(rig)
+    with pytest.raises(Unreachable):
+        queues.limit("work", {"bucket_size": 3}, actor=ADA)
+    assert rig.row()["overridden"] == ["rate_per_second"]
+
+
+def test_limits_that_are_set_when_the_process_dies_are_put_in_force_by_the_sweep(rig: QueueRig) -> None:
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Meanwhile(rig, "limit", die).queues(rig).limit("work", {"bucket_size": 3}, actor=ADA)
+    assert rig.queues.keep_limits() == 1
+    assert rig.row()["limits"]["bucket_size"] == 3
 
 
 def test_the_service_gives_up_when_the_limits_in_force_leave_no_try(rig: QueueRig, application: Numbers) -> None:

@@ -1,10 +1,15 @@
 """The relay and single pushes: written in the caller's transaction, pushed after it, whatever fails between."""
 
+from threading import Thread
+
 import orjson
 import pytest
+from sqlalchemy import select, text
 
 from headrace.database import Database, batch_rows
+from headrace.database.tables import batches
 from headrace.errors import PushRefused
+from tests.e2e.site import wait_until
 from tests.instance import Instance, Numbers, drain, written
 from tests.queue_in_memory import QueueInMemory
 
@@ -136,3 +141,29 @@ def test_names_are_spread_and_the_same_for_the_same_push(
     instance.start()
     assert len({name[:2] for name in queue.tasks}) > 8, "names do not share a prefix"
     assert all(name.endswith("-1") for name in queue.tasks)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_page_of_what_is_due_is_written_down_in_the_order_in_which_a_purge_locks(
+    instance: Instance, application: Numbers, queue: QueueInMemory, database: Database
+) -> None:
+    queue.down = True
+    with database.write() as connection:
+        for hours in (3, 2, 1):
+            instance.pusher.push(connection, application.work, [1], at=instance.clock.now() + 3_600 * hours)
+    queue.down = False
+    ids = select(batches.c.id).order_by(batches.c.id)
+    relay = Thread(target=instance.sweeps.relay)
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+
+    def waits() -> bool:
+        with database.read() as connection:
+            return connection.execute(waiting).scalar_one() == 1
+
+    with database.write() as connection:
+        connection.execute(ids.limit(1).with_for_update()).one()
+        relay.start()
+        wait_until("The relay at the first batch", waits)
+        free = connection.execute(ids.with_for_update(skip_locked=True)).scalars().all()
+    relay.join()
+    assert len(free) == 3, "it holds no later one while it waits for an earlier one"

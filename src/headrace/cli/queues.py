@@ -107,8 +107,11 @@ def purge(queue: str, yes: bool, folder: Path, as_json: bool) -> None:
     if not yes:
         waiting = client.ask(_path(queue))["waiting"]
         click.confirm(f"End {count(waiting, 'task')} that wait for {queue}, for good?", abort=True, err=True)
-    answer = client.tell(f"{_path(queue)}/purge")
-    tell(answer, f"{count(answer['purged'], 'task')} ended as cancelled", as_json=as_json)
+    purged, more = 0, True
+    while more:
+        answer = client.tell(f"{_path(queue)}/purge")
+        purged, more = purged + answer["purged"], answer["more"]
+    tell({"purged": purged}, f"{count(purged, 'task')} ended as cancelled", as_json=as_json)
 
 
 @command.command("limit")

@@ -367,6 +367,10 @@ def batches_to_check(connection: Connection, *, now: int, limit: int) -> list[Ba
     return [_batch(row) for row in connection.execute(statement).mappings()]
 
 
+EMPTIED = 1
+"""The `check_at` of a pushed batch whose queue was emptied: a sweep asks soon, and its task's absence is no loss."""
+
+
 def check_later(connection: Connection, batch_ids: Sequence[int], *, check_at: int) -> None:
     """These tasks still exist: ask again at `check_at`."""
     if batch_ids:
@@ -387,14 +391,17 @@ def _as_checked(batch: BatchRow) -> tuple[ColumnElement[bool], ...]:
 
 
 def renew_batch(connection: Connection, batch: BatchRow) -> bool:
-    """Make a batch whose task vanished wait for its next push; False when it moved on meanwhile."""
+    """Make a batch whose task vanished wait for its next push; False when it moved on meanwhile.
+
+    It was lost once more, unless its queue was emptied.
+    """
     statement = (
         update(batches)
         .where(*_as_checked(batch))
         .values(
             state=BatchState.PENDING,
             generation=batches.c.generation + 1,
-            losses=batches.c.losses + 1,
+            losses=batches.c.losses + int(batch.check_at != EMPTIED),
             check_at=None,
             due_at=None,
         )

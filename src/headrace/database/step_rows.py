@@ -222,25 +222,34 @@ _items_failed = case(
     (batches.c.state == BatchState.DONE, _letters(ItemState.FAILED)),
     else_=0,
 )
-_ENDED = (BatchState.DONE, BatchState.DEAD, BatchState.CANCELLED)
+
+
+_ended = batches.c.state.in_((BatchState.DONE, BatchState.DEAD, BatchState.CANCELLED))
+_RECOUNTED = {
+    "batches": func.count(),
+    "item_count": func.coalesce(func.sum(batches.c.item_count), 0),
+    "done": func.count().filter(batches.c.state == BatchState.DONE),
+    "dead": func.count().filter(batches.c.state == BatchState.DEAD),
+    "cancelled": func.count().filter(batches.c.state == BatchState.CANCELLED),
+    "items_done": func.coalesce(func.sum(_items_done).filter(_ended), 0),
+    "items_failed": func.coalesce(func.sum(_items_failed).filter(_ended), 0),
+}
+# Written once: to write them costs more than to run them, and a purge does so for every task.
+_by_rows = select(*(count.label(f"new_{name}") for name, count in _RECOUNTED.items())).where(
+    batches.c.step_id == bindparam("recounted")
+)
+_recount = (
+    update(steps)
+    .where(steps.c.id == bindparam("recounted"))
+    .values({name: bindparam(f"new_{name}") for name in _RECOUNTED})
+    .returning(*_COLUMNS)
+)
 
 
 def recount_step(connection: Connection, step_id: int) -> StepRow:
     """Rebuild a step's counters from its batches' rows; the step as it then stands. Locks the step's row."""
-    ended = batches.c.state.in_(_ENDED)
-    counted = select(
-        func.count(),
-        func.coalesce(func.sum(batches.c.item_count), 0),
-        func.count().filter(batches.c.state == BatchState.DONE),
-        func.count().filter(batches.c.state == BatchState.DEAD),
-        func.count().filter(batches.c.state == BatchState.CANCELLED),
-        func.coalesce(func.sum(_items_done).filter(ended), 0),
-        func.coalesce(func.sum(_items_failed).filter(ended), 0),
-    ).where(batches.c.step_id == step_id)
-    names = ("batches", "item_count", "done", "dead", "cancelled", "items_done", "items_failed")
-    values = dict(zip(names, connection.execute(counted).one(), strict=True))
-    statement = update(steps).where(steps.c.id == step_id).values(values).returning(*_COLUMNS)
-    return _step(connection.execute(statement).one())
+    counted = connection.execute(_by_rows, {"recounted": step_id}).one()
+    return _step(connection.execute(_recount, {"recounted": step_id, **counted._mapping}).one())
 
 
 def reopen_step(connection: Connection, step_id: int) -> StepRow:

@@ -3,14 +3,13 @@
 Rows are found by the partial indexes of their states, so work that has ended costs nothing.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from sqlalchemy import Column, ColumnElement, Connection, and_, func, or_, select, update
 
-from headrace.database.batch_rows import BatchRow
+from headrace.database.batch_rows import EMPTIED, BatchRow
 from headrace.database.states import BatchState
 from headrace.database.tables import batches, steps
 
@@ -42,6 +41,16 @@ class Waiting:
 
     id: int
     position: int
+    step_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A batch that was cancelled, as its step counts it."""
+
+    step_id: int
+    outcomes: str | None
+    item_count: int
 
 
 def list_waiting(
@@ -50,7 +59,7 @@ def list_waiting(
     """Batches of these handlers that wait so, with ids up to `until`, from the one behind `after` on."""
     condition, order = _FOUND_BY[waits]
     statement = (
-        select(batches.c.id, order)
+        select(batches.c.id, order, batches.c.step_id)
         .join(steps, steps.c.id == batches.c.step_id)
         .where(condition, batches.c.id <= until, steps.c.handler.in_(handlers))
         .order_by(order, batches.c.id)
@@ -59,7 +68,7 @@ def list_waiting(
     if after is not None:
         behind = and_(order == after.position, batches.c.id > after.id)
         statement = statement.where(order >= after.position, or_(order > after.position, behind))
-    return [Waiting(row[0], row[1]) for row in connection.execute(statement)]
+    return [Waiting(*row) for row in connection.execute(statement)]
 
 
 def newest_id(connection: Connection) -> int:
@@ -67,19 +76,31 @@ def newest_id(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.max(batches.c.id), 0))).scalar_one())
 
 
-def cancel_waiting(connection: Connection, batch_ids: Sequence[int], *, now: int) -> Counter[int]:
-    """Cancel those of these batches that still wait; how many of each step."""
-    those = and_(batches.c.id.in_(batch_ids), batches.c.state.in_(_WAITING))
-    if connection.dialect.name == "postgresql":
-        # In the order of their ids, as the relay locks those that it pushed.
-        connection.execute(select(batches.c.id).where(those).order_by(batches.c.id).with_for_update()).all()
+def cancel_waiting(connection: Connection, batch_ids: Sequence[int], *, now: int) -> list[Cancelled]:
+    """Cancel those of these batches that still wait; which they were."""
+    those = _lock(connection, batch_ids, *_WAITING)
     statement = (
         update(batches)
         .where(those)
         .values(state=BatchState.CANCELLED, check_at=None, ended_at=now)
-        .returning(batches.c.step_id)
+        .returning(batches.c.step_id, batches.c.outcomes, batches.c.item_count)
     )
-    return Counter(connection.execute(statement).scalars())
+    return [Cancelled(*row) for row in connection.execute(statement)]
+
+
+def mark_emptied(connection: Connection, batch_ids: Sequence[int]) -> None:
+    """Have a sweep ask soon for the tasks of those of these batches that are on a queue which was emptied."""
+    those = _lock(connection, batch_ids, BatchState.PUSHED)
+    connection.execute(update(batches).where(those).values(check_at=EMPTIED))
+
+
+def _lock(connection: Connection, batch_ids: Sequence[int], *states: BatchState) -> ColumnElement[bool]:
+    """The condition of those of these batches that are in these states, which others cannot change meanwhile."""
+    those = and_(batches.c.id.in_(batch_ids), batches.c.state.in_(states))
+    if connection.dialect.name == "postgresql":
+        # In the order of their ids, as the relay locks those that it pushed.
+        connection.execute(select(batches.c.id).where(those).order_by(batches.c.id).with_for_update()).all()
+    return those
 
 
 def hasten_batch(connection: Connection, batch: BatchRow) -> bool:

@@ -12,7 +12,7 @@ from headrace.database import Database, audit_rows, batch_rows, waiting_rows
 from headrace.database.batch_rows import BatchRow, Narrowing
 from headrace.database.states import BatchState
 from headrace.drivers.queues import Delivery, QueueControl, QueueControls, QueuedTask, hide_secrets
-from headrace.errors import DriverError, NotFound, Unreachable, WrongState
+from headrace.errors import BadRequest, DriverError, NotFound, Unreachable, WrongState
 from headrace.operators.batch_details import find, moved
 from headrace.operators.waiting import why_waiting
 from headrace.runs.names import name_task, parse_task_name
@@ -45,11 +45,13 @@ class QueuedTasks:
         with self.database.read() as connection:
             batch = find(connection, batch_id)
         queue, names = self._tasks_of(batch)
+        if not queue:
+            return {"on_queue": "openapi.yaml no longer has its handler.", "request": None, "deliveries": None}
         try:
             control = self.controls.of(queue)[0]
             task = control.task(queue, names[0]) if batch.state in _ON_ITS_QUEUE else None
             deliveries = _deliveries(control, queue, names)
-        except (DriverError, NotFound) as error:
+        except (DriverError, NotFound, BadRequest, WrongState) as error:
             return {"on_queue": f"The queue could not be asked: {error.message}", "request": None, "deliveries": None}
         last = task or next(iter(deliveries or ()), None)
         return {

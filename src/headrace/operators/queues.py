@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from sqlalchemy import Connection
 
 from headrace.clock import Clock
 from headrace.contract.operations import Contract, QueueOptions
@@ -14,9 +15,9 @@ from headrace.database import Database, audit_rows, backlog_rows, minute_rows
 from headrace.database.backlog_rows import GLIMPSED, Backlog, count_in, count_waiting
 from headrace.database.minute_rows import MinuteRow
 from headrace.database.states import BatchState
-from headrace.drivers.queues import LIMITS, QueueControl, QueueControls, QueueStatus
-from headrace.errors import BadRequest, DriverError, NotFound, Unreachable, WrongState
-from headrace.operators.queue_purging import QueuePurging
+from headrace.drivers.queues import LIMITS, QueueControl, QueueControls, QueueLimits, QueueStatus
+from headrace.errors import BadRequest, DriverError, HeadraceError, NotFound, Unreachable, WrongState
+from headrace.operators.queue_purging import Purged, QueuePurging
 from headrace.operators.queued_tasks import PER_PAGE, show_delivery, show_task
 from headrace.operators.situation import MINUTE, SHOWN, chart
 from headrace.runs.queue_limits import (
@@ -25,12 +26,15 @@ from headrace.runs.queue_limits import (
     file_limits,
     find_queue_override,
     list_queue_overrides,
+    lock_queue_override,
     write_queue_override,
 )
 from headrace.runs.queue_loads import QueueLoads
 
 UNKNOWN = "unknown"
 """The state of a queue that cannot be asked."""
+PURGE_TIME = 20.0
+"""Seconds for which a purge ends what waits, in one request."""
 RATE_MINUTES = 5
 """Minutes over which a rate is told."""
 _WAITING = (BatchState.PENDING, BatchState.PUSHED)
@@ -52,7 +56,7 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """The queues of queue.yaml. A change is made on the queue first, and audited with its actor when it was made.
+    """The queues of queue.yaml. A change is audited with its actor when it was made.
 
     Every change raises NotFound where queue.yaml, or what carries the queue, has no such queue, and Unreachable where
     it cannot be asked: then nothing was changed.
@@ -91,7 +95,7 @@ class Queues:
                 tasks = [show_task(each) for each in control.tasks(queue, limit=PER_PAGE)[0]]
                 told = control.deliveries(queue, limit=PER_PAGE)
                 deliveries = None if told is None else [show_delivery(each) for each in told]
-        except (DriverError, NotFound):
+        except (DriverError, NotFound, BadRequest, WrongState):
             status = None
         return {**self._row(options, status, self._read()), "tasks": tasks, "deliveries": deliveries}
 
@@ -103,21 +107,25 @@ class Queues:
         """Have it push again."""
         self._steer(queue, "resume_queue", actor, lambda control: control.resume(queue, actor=actor))
 
-    def purge(self, queue: str, *, actor: str) -> int:
+    def purge(self, queue: str, *, actor: str) -> Purged:
         """End what waits for the queue as cancelled, and empty the queue; how many batches.
 
-        What an attempt holds goes on. Where the queue fails in between, what it still has is delivered without work.
+        Where there are `more` than `PURGE_TIME` is enough for, the queue is not emptied: ask again. What an attempt
+        holds goes on. Where the queue fails in between, what it still has is delivered without work.
         """
         self._options(queue)
         with asking(queue):
             controls = self.controls.of(queue)
             for control in controls:
                 _require(control.show(queue), queue)
-            count = self.purging.end_waiting(queue, actor=actor)
+            purged = self.purging.end_waiting(queue, actor=actor, until=self.clock.now() + PURGE_TIME)
+            if purged.more:
+                return purged
             for control in controls:
                 control.purge(queue, actor=actor)
+        self.purging.mark_emptied(queue)
         self.purging.refill(queue)
-        return count
+        return purged
 
     def file_limits(self, queue: str) -> dict[str, float]:
         """What queue.yaml says, by the names of `LIMITS`. Raises NotFound."""
@@ -130,24 +138,22 @@ class Queues:
         value gives one back. Raises BadRequest for what is no limit, or more than a queue may have.
         """
         options = self._options(queue)
-        with self.database.read() as connection:
-            before = find_queue_override(connection, queue)
-        wanted = _merge({} if before is None else before.changes, changes)
-        file = file_limits(options)
-        limits = file.changed(wanted)
-        check_limits(limits, wanted)
         with asking(queue):
             controls = self.controls.of(queue)
-            for name in wanted:
-                if any(name not in control.adjustable for control in controls):
-                    raise BadRequest(f"{name} cannot be set here: Cloud Tasks picks it itself.", pointer=f"/{name}")
             for control in controls:
-                if wanted:
-                    control.limit(queue, limits, actor=actor)
-                else:
-                    _give_back(control, queue, options, actor)
+                _require(control.show(queue), queue)
+        # The row first: what dies or comes in between is mended by the sweep, which goes by it.
         with self.database.write() as connection:
-            write_queue_override(connection, queue, wanted or None, now=self._now(), actor=actor)
+            before, wanted = self._change(connection, options, changes, controls, actor)
+        try:
+            with asking(queue):
+                self._put_in_force(options, controls, actor)
+        except HeadraceError:
+            with self.database.write() as connection:
+                lock_queue_override(connection, queue)
+                if _changes(find_queue_override(connection, queue)) == wanted:
+                    write_queue_override(connection, queue, before or None, now=self._now(), actor=actor)
+            raise
 
     def keep_limits(self) -> int:
         """Give queues whose limits are not those of their override these again; how many. Asks no other queue."""
@@ -161,12 +167,49 @@ class Queues:
             try:
                 for control in self.controls.of(queue):
                     status = control.show(queue)
-                    if status is not None and not _holds(override, status, control):
-                        control.limit(queue, override.over(file_limits(options)), actor=override.set_by)
+                    if status is not None and not _holds(override.over(file_limits(options)), status, control):
+                        self._put_in_force(options, [control], override.set_by)
                         kept += 1
-            except (DriverError, NotFound, BadRequest) as error:
+            except (DriverError, NotFound, BadRequest, WrongState) as error:
                 _log.warning("limits of a queue were not put in force", queue=queue, error=str(error))
         return kept
+
+    def _change(
+        self,
+        connection: Connection,
+        options: QueueOptions,
+        changes: Mapping[str, float | None] | None,
+        controls: Sequence[QueueControl],
+        actor: str,
+    ) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        """Write what stands over the file then; what stood there, and what does. Raises BadRequest."""
+        lock_queue_override(connection, options.name)
+        before = _changes(find_queue_override(connection, options.name))
+        wanted = _merge(before, changes)
+        check_limits(file_limits(options).changed(wanted), wanted)
+        for name in wanted:
+            if any(name not in control.adjustable for control in controls):
+                raise BadRequest(f"{name} cannot be set here: Cloud Tasks picks it itself.", pointer=f"/{name}")
+        write_queue_override(connection, options.name, wanted or None, now=self._now(), actor=actor)
+        return before, wanted
+
+    def _put_in_force(self, options: QueueOptions, controls: Sequence[QueueControl], actor: str) -> None:
+        """Have a queue keep to what stands over its file; once more where that was changed meanwhile."""
+        stands = self._override(options.name)
+        while True:
+            override = stands
+            for control in controls:
+                if override is None:
+                    _give_back(control, options, actor)
+                else:
+                    control.limit(options.name, override.over(file_limits(options)), actor=override.set_by)
+            stands = self._override(options.name)
+            if stands == override:
+                return
+
+    def _override(self, queue: str) -> QueueOverride | None:
+        with self.database.read() as connection:
+            return find_queue_override(connection, queue)
 
     def _steer(self, queue: str, action: str, actor: str, steer: Callable[[QueueControl], None]) -> None:
         self._options(queue)
@@ -228,12 +271,12 @@ def _require(status: QueueStatus | None, queue: str) -> None:
         raise NotFound(f"What carries the queue {queue} does not have it.", hint="Deploy queue.yaml.")
 
 
-def _give_back(control: QueueControl, queue: str, options: QueueOptions, actor: str) -> None:
+def _give_back(control: QueueControl, options: QueueOptions, actor: str) -> None:
     try:
-        control.limit(queue, None, actor=actor)
+        control.limit(options.name, None, actor=actor)
     except WrongState:
         # What carries it knows no file: then the limits of ours are set.
-        control.limit(queue, file_limits(options), actor=actor)
+        control.limit(options.name, file_limits(options), actor=actor)
 
 
 def _merge(before: Mapping[str, float], changes: Mapping[str, float | None] | None) -> dict[str, float]:
@@ -249,11 +292,15 @@ def _merge(before: Mapping[str, float], changes: Mapping[str, float | None] | No
     return {name: value for name, value in merged.items() if value is not None}
 
 
-def _holds(override: QueueOverride, status: QueueStatus, control: QueueControl) -> bool:
-    """Whether what was set is in force. Durations may have come back rounded to a microsecond. Pure."""
+def _holds(limits: QueueLimits, status: QueueStatus, control: QueueControl) -> bool:
+    """Whether all limits are in force that can be set. Durations may have come back rounded to a microsecond. Pure."""
     in_force = status.limits.values()
-    wanted = {name: value for name, value in override.changes.items() if name in control.adjustable}
+    wanted = {name: value for name, value in limits.values().items() if name in control.adjustable}
     return all(math.isclose(in_force[name], value, rel_tol=1e-9, abs_tol=1e-6) for name, value in wanted.items())
+
+
+def _changes(override: QueueOverride | None) -> Mapping[str, float]:
+    return {} if override is None else override.changes
 
 
 def _told(status: QueueStatus | None, override: QueueOverride | None, options: QueueOptions) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from headrace.config.queues import MAX_BUCKET_SIZE, MAX_CONCURRENCY, MAX_RETRIES
 from headrace.contract.operations import Contract, QueueOptions
-from headrace.database import Database, override_rows
+from headrace.database import Database, key_rows, override_rows
 from headrace.database.override_rows import OverrideRow
 from headrace.drivers.queues import QueueLimits
 from headrace.errors import BadRequest
@@ -56,6 +56,11 @@ def list_queue_overrides(connection: Connection) -> dict[str, QueueOverride]:
     """What stands over the file, by queue."""
     found = [_read(row) for row in override_rows.list_overrides(connection) if row.key.startswith(PREFIX)]
     return {override.queue: override for override in found}
+
+
+def lock_queue_override(connection: Connection, queue: str) -> None:
+    """Keep others who change what stands over this queue's file waiting until the transaction ends."""
+    key_rows.lock_key(connection, PREFIX + queue)
 
 
 def write_queue_override(

@@ -164,7 +164,8 @@ class Relay:
             if result.outcome in _ARRIVED
         ]
         with self.database.write() as connection:
-            batch_rows.mark_pushed(connection, arrived)
+            # In the order of their ids, as all who lock several batches.
+            batch_rows.mark_pushed(connection, sorted(arrived))
             for (handler, outcome), count in _tallied(page, outcomes).items():
                 note(connection, Pushed(handler, outcome.value, count))
             for batch, result in zip(page, outcomes, strict=True):

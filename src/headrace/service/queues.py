@@ -37,12 +37,13 @@ def resume_queue(queue: str) -> None:
     operators().queues.resume(queue, actor=operator())
 
 
-def purge_queue(queue: str) -> dict[str, int]:
-    """End what waits for it as cancelled.
+def purge_queue(queue: str) -> dict[str, Any]:
+    """End what waits for it as cancelled; `more` says that it is to be asked for again, for the rest.
 
     Raises NotFound and Unreachable.
     """
-    return {"purged": operators().queues.purge(queue, actor=operator())}
+    purged = operators().queues.purge(queue, actor=operator())
+    return {"purged": purged.batches, "more": purged.more}
 
 
 def limit_queue(queue: str) -> Mapping[str, Any]:

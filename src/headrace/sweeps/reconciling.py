@@ -83,7 +83,7 @@ class Reconciler:
         if batch.failures > 0 and self._queue_of(batch) not in self.contract.queues:
             cause = Cause.EXHAUSTED
             gave_up = f"The queue gave up after {batch.attempt} attempts. Last: {batch.error}"
-        elif batch.losses + 1 >= self.policy.max_losses:
+        elif batch.check_at != batch_rows.EMPTIED and batch.losses + 1 >= self.policy.max_losses:
             gave_up = f"It was lost {batch.losses + 1} times in a row: its task vanishes, or its attempts die."
         now = int(self.clock.now() * 1000)
         with self.database.write() as connection:

@@ -23,6 +23,7 @@ def register(site: Site) -> None:
     site.page("/queues/<queue>/tasks/<task>", show_task)
     site.action("/queues/<queue>/pause", pause, needs=Permission.PAUSE)
     site.action("/queues/<queue>/resume", resume, needs=Permission.PAUSE)
+    site.page("/queues/<queue>/purge", show_rest, needs=Permission.PURGE)
     site.action("/queues/<queue>/purge", purge, needs=Permission.PURGE)
     site.action("/queues/<queue>/limits", limit, needs=Permission.SETTINGS)
     site.action("/queues/<queue>/limits/give-back", give_back, needs=Permission.SETTINGS)
@@ -72,9 +73,13 @@ def resume(queue: str) -> str:
 
 
 def purge(queue: str) -> str:
-    """End what waits for it."""
-    operators().queues.purge(queue, actor=actor())
-    return f"/queues/{queue}"
+    """End what waits for it; where that takes longer than a request may, lead to the page that goes on."""
+    return f"/queues/{queue}/purge" if operators().queues.purge(queue, actor=actor()).more else f"/queues/{queue}"
+
+
+def show_rest(queue: str) -> tuple[str, dict[str, Any]]:
+    """What a purge has left."""
+    return "queue_purge.html", {"queue": operators().queues.show(queue)}
 
 
 def limit(queue: str) -> str:

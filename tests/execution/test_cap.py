@@ -15,6 +15,8 @@ from headrace.drivers.base import Push
 from headrace.execution.attempts import BatchExecutor
 from headrace.execution.batch import Batch
 from headrace.execution.turns import LONGEST, PUT_OFF, Turns, delay
+from headrace.operators.batch_details import details_of
+from headrace.operators.waiting import why_waiting
 from tests.instance import Instance, Numbers, drain
 from tests.operators.deaths import batch_of
 from tests.queue_in_memory import QueueInMemory
@@ -108,11 +110,19 @@ def test_what_finds_no_place_comes_again_a_tenth_of_a_second_later_and_spends_no
     put_off = batch_of(database, 2)
     assert (put_off.state, put_off.generation, put_off.attempt, put_off.failures) == (BatchState.PUSHED, 2, 0, 0)
     assert put_off.due_at == int((first[0] + PUT_OFF) * 1000)
+    with database.read() as connection:
+        assert why_waiting(connection, put_off) == (
+            "All places of the concurrency cap (task_inline_max_concurrent) were taken when it came. "
+            "It comes again at 2027-01-15T08:00:00.100Z."
+        )
+        shown = details_of(connection, put_off)
+    assert shown["cause"] == "", "it is not dead"
     (push,) = queue.tasks.values()
     assert push.schedule_at == pytest.approx(first[0] + PUT_OFF)
     clock.advance(PUT_OFF)
     drain(queue, instance)
     assert application.calls == [[1, 2, 3], [4, 5, 6]]
+    assert batch_of(database, 2).cause == ""
 
 
 def test_a_free_place_is_the_older_ones(

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, update
 
 from headrace.database.prepared import Prepared
-from headrace.database.states import BatchState
+from headrace.database.states import BatchState, Cause
 from headrace.database.tables import batches, steps
 
 
@@ -142,7 +142,13 @@ def put_off(connection: Connection, batch_id: int, *, generation: int, due_at: i
             batches.c.generation == generation,
             batches.c.state.in_((BatchState.PENDING, BatchState.PUSHED)),
         )
-        .values(state=BatchState.PENDING, generation=batches.c.generation + 1, due_at=due_at, check_at=None)
+        .values(
+            state=BatchState.PENDING,
+            generation=batches.c.generation + 1,
+            due_at=due_at,
+            check_at=None,
+            cause=Cause.CAPPED,
+        )
         .returning(batches.c.run_id, batches.c.queue)
     )
     row = connection.execute(statement).one_or_none()

@@ -62,10 +62,11 @@ class Outcome(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a batch is dead.
+    """Why a batch is dead, or waits.
 
     exhausted: no try is left. permanent: its handler said so. poison: its attempts died again and again.
     timed_out: past its limit, where that is final. refused: the queue never takes it. vanished: the queue lost it.
+    capped: not dead; at its last delivery no place was free.
     """
 
     EXHAUSTED = "exhausted"
@@ -74,6 +75,7 @@ class Cause(StrEnum):
     TIMED_OUT = "timed_out"
     REFUSED = "refused"
     VANISHED = "vanished"
+    CAPPED = "capped"
 
 
 class DisplayState(StrEnum):

@@ -157,7 +157,7 @@ batches = Table(
     # JSON: what the handler keeps for its next attempt, and what it returned.
     Column("saved", Text),
     Column("result", Text),
-    # Why it is dead.
+    # Why it is dead, or waits.
     Column("cause", String(16), nullable=False, server_default=""),
     Column("error", Text, nullable=False, server_default=""),
     Column("ended_at", BigInteger),

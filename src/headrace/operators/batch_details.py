@@ -67,7 +67,7 @@ def summary_of(batch: BatchRow | TaskRow) -> dict[str, Any]:
         "number": batch.number,
         "state": batch.state.value,
         "display_state": display_state(batch.state, batch.error).value,
-        "cause": batch.cause,
+        "cause": batch.cause if batch.state is BatchState.DEAD else "",
         "error": batch.error,
         "items": batch.item_count,
         "attempt": batch.attempt,

@@ -5,13 +5,18 @@ from sqlalchemy import Connection
 from headrace.clock import rfc3339
 from headrace.database import batch_rows
 from headrace.database.batch_rows import BatchRow
-from headrace.database.states import BatchState
+from headrace.database.states import BatchState, Cause
 
 
 def why_waiting(connection: Connection, batch: BatchRow) -> str:
     """In a sentence or two; "" for one that runs, or has ended."""
     if batch.state is BatchState.UNDECIDED:
         return "Somebody is to decide what becomes of it."
+    if batch.state in (BatchState.PENDING, BatchState.PUSHED) and batch.cause == Cause.CAPPED and batch.due_at:
+        return (
+            "All places of the concurrency cap (task_inline_max_concurrent) were taken when it came. "
+            f"It comes again at {rfc3339(batch.due_at)}."
+        )
     if batch.state is BatchState.PUSHED:
         return _on_its_queue(batch)
     if batch.state is not BatchState.PENDING:

@@ -145,7 +145,7 @@ def test_the_printed_lines_start_a_job_and_show_how_far_it_is(dev: Dev) -> None:
     assert "230 of 230 done" in dev.run("runs", "show", run_id)
     assert run_id in [run["run_id"] for run in json.loads(dev.run("runs", "list", "--json"))]
     assert "5 of 5" in dev.run("runs", "list")
-    queues = {queue["name"]: queue["state"] for queue in json.loads(dev.run("queues", "list", "--json"))}
+    queues = {queue["queue"]: queue["state"] for queue in json.loads(dev.run("queues", "list", "--json"))}
     assert queues[QUEUE] == "RUNNING"
     assert QUEUE in dev.run("queues", "list")
 

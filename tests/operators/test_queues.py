@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import select
 
-from headrace.database import Database, batch_rows
+from headrace.database import Database, batch_rows, override_rows
 from headrace.database.tables import batches
 from headrace.drivers.queues import QueueControl, QueueControls
 from headrace.errors import BadRequest, NotFound, Unreachable
@@ -365,3 +365,32 @@ def test_retry_limits_are_read_at_most_every_two_seconds(instance: Instance) -> 
     assert after is not None
     assert after.max_attempts == 7
     assert retries("none") is None
+
+
+def test_retry_limits_that_were_set_here_are_in_force_at_once(rig: QueueRig) -> None:
+    retries = rig.instance.executor.retries
+    assert retries("work") == rig.instance.contract.queues["work"].retry
+    rig.queues.limit("work", {"max_attempts": 7}, actor=ADA)
+    found = retries("work")
+    assert found is not None
+    assert found.max_attempts == 7
+
+
+def test_a_database_that_does_not_answer_leaves_the_retry_limits_as_they_were(instance: Instance) -> None:
+    retries = instance.executor.retries
+    with instance.database.write() as connection:
+        write_queue_override(connection, "work", {"max_attempts": 7}, now=1, actor=ADA)
+    before = retries("work")
+    with instance.database.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE headrace_overrides RENAME TO elsewhere")
+    instance.clock.advance(2)  # type: ignore[attr-defined]
+    assert before is not None
+    assert (retries("work"), before.max_attempts) == (before, 7)
+
+
+@pytest.mark.parametrize("value", ["many", "[]", '{"speed": 3}', '{"max_attempts": "7"}'])
+def test_an_override_that_is_no_limits_is_not_in_force(rig: QueueRig, value: str) -> None:
+    with rig.database.write() as connection:
+        override_rows.set_override(connection, "queue.work", value, now=1, actor=ADA)
+    assert rig.instance.executor.retries("work") == rig.instance.contract.queues["work"].retry
+    assert (rig.queues.keep_limits(), rig.row()["overridden"]) == (0, [])

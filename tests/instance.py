@@ -30,6 +30,7 @@ from headrace.operators import make_operators
 from headrace.retries import RetryLimits
 from headrace.runs.firings import Firings
 from headrace.runs.job import Job
+from headrace.runs.override_copy import OverrideCopy
 from headrace.runs.policy import RunPolicy
 from headrace.runs.progress import Progress
 from headrace.runs.pushing import Pusher
@@ -136,13 +137,14 @@ class Instance:
         self.relay = Relay(database, self.contract, queue, clock, self.policy, "http://service")
         self.pusher = Pusher(database, self.contract, queue, clock, self.policy, self.relay)
         self.starter = JobStarter(self.pusher, self.policy, self.asked_to_go_on.append)
-        retries = RetriesInForce(database, self.contract, clock.now)
+        copy = OverrideCopy(database, clock.now)
+        retries = RetriesInForce(copy, self.contract)
         self.executor = BatchExecutor(
             database, self.contract, clock, self.policy, self.relay, self.asked_to_go_on.append, retries
         )
         self.firings = Firings(self.starter, entries_of(self.contract), read_url)
         controls = controls or QueueControls({}, queue.name, {})
-        self.operators = make_operators(self.pusher, self.asked_to_go_on.append, controls)
+        self.operators = make_operators(self.pusher, self.asked_to_go_on.append, controls, copy.forget)
         self.sweeps = Sweeps(
             database,
             clock,

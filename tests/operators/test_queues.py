@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import select
 
-from headrace.database import Database, batch_rows
+from headrace.database import Database, batch_rows, override_rows
+from headrace.database.facts import BatchesEnded, Fact
 from headrace.database.tables import batches
 from headrace.drivers.queues import QueueControl, QueueControls
 from headrace.errors import BadRequest, NotFound, Unreachable
@@ -179,9 +180,7 @@ def test_a_purge_that_needs_more_than_its_time_leaves_the_queue_and_goes_on_when
     assert (status.waiting, rig.row()["waiting"]) == (120, 20)
     rig.database.observer = None
     assert rig.queues.purge("work", actor=ADA) == Purged(20, more=False)
-    status = rig.inline.control.show("work")
-    assert status is not None
-    assert (status.waiting, rig.row()["waiting"]) == (0, 0)
+    assert rig.inline.control.tasks("work", limit=1)[0] == []
 
 
 def test_what_is_pushed_while_a_purge_runs_is_pushed_again_by_the_next_sweep_and_is_no_loss(rig: QueueRig) -> None:
@@ -190,13 +189,14 @@ def test_what_is_pushed_while_a_purge_runs_is_pushed_again_by_the_next_sweep_and
     late: list[int] = []
     queues = Meanwhile(rig, "purge", lambda: late.extend(push_singly(rig, 1)[-1:])).queues(rig)
     assert queues.purge("work", actor=ADA) == Purged(1, more=False)
-    rig.queues.resume("work", actor=ADA)
-    rig.instance.sweeps.reconcile()
-    rig.instance.sweeps.relay()
-    rig.advance(0)
+    assert rig.instance.sweeps.reconcile()["renewed"] == 1
     with rig.database.read() as connection:
-        row = connection.execute(select(batches.c.state, batches.c.losses).where(batches.c.id == late[0])).one()
-    assert tuple(row) == ("done", 0)
+        batch = batch_rows.find_batch(connection, late[0])
+    assert batch is not None
+    assert (batch.state, batch.losses) == ("pushed", 0)
+    rig.queues.resume("work", actor=ADA)
+    rig.advance(0)
+    assert rig.instance.show(batch.run_id)["state"] == "completed"
 
 
 def test_a_batch_that_begins_to_wait_for_a_time_while_a_purge_runs_is_ended_too(rig: QueueRig) -> None:
@@ -230,7 +230,10 @@ def test_a_purge_counts_the_items_that_a_batch_had_done(rig: QueueRig, applicati
     run_id = start(rig, 3)
     rig.advance(0)
     rig.queues.pause("work", actor=ADA)
+    told: list[Fact] = []
+    rig.database.observer = told.extend
     assert rig.queues.purge("work", actor=ADA) == Purged(1, more=False)
+    assert [each.items_done for each in told if isinstance(each, BatchesEnded)] == [2]
     shown = rig.instance.show(run_id)
     assert (shown["tasks"]["cancelled"], shown["items_done"]) == (1, 2)
 
@@ -365,3 +368,32 @@ def test_retry_limits_are_read_at_most_every_two_seconds(instance: Instance) -> 
     assert after is not None
     assert after.max_attempts == 7
     assert retries("none") is None
+
+
+def test_retry_limits_that_were_set_here_are_in_force_at_once(rig: QueueRig) -> None:
+    retries = rig.instance.executor.retries
+    assert retries("work") == rig.instance.contract.queues["work"].retry
+    rig.queues.limit("work", {"max_attempts": 7}, actor=ADA)
+    found = retries("work")
+    assert found is not None
+    assert found.max_attempts == 7
+
+
+def test_a_database_that_does_not_answer_leaves_the_retry_limits_as_they_were(instance: Instance) -> None:
+    retries = instance.executor.retries
+    with instance.database.write() as connection:
+        write_queue_override(connection, "work", {"max_attempts": 7}, now=1, actor=ADA)
+    before = retries("work")
+    with instance.database.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE headrace_overrides RENAME TO elsewhere")
+    instance.clock.advance(2)  # type: ignore[attr-defined]
+    assert before is not None
+    assert (retries("work"), before.max_attempts) == (before, 7)
+
+
+@pytest.mark.parametrize("value", ["many", "[]", '{"speed": 3}', '{"max_attempts": "7"}'])
+def test_an_override_that_is_no_limits_is_not_in_force(rig: QueueRig, value: str) -> None:
+    with rig.database.write() as connection:
+        override_rows.set_override(connection, "queue.work", value, now=1, actor=ADA)
+    assert rig.instance.executor.retries("work") == rig.instance.contract.queues["work"].retry
+    assert (rig.queues.keep_limits(), rig.row()["overridden"]) == (0, [])

@@ -8,7 +8,8 @@ from sqlalchemy import event
 
 from headrace.database import Database, override_rows
 from headrace.errors import BadRequest, NotFound
-from headrace.runs.overrides import REFRESH_EVERY, LiveValues, Overrides
+from headrace.runs.override_copy import REFRESH_EVERY, OverrideCopy
+from headrace.runs.overrides import LiveValues, Overrides
 from tests.instance import HANDLER, Instance, Numbers, drain
 from tests.queue_in_memory import QueueInMemory
 
@@ -79,8 +80,9 @@ class Live:
 
     def __init__(self, database: Database, instance: Instance, **environment: float) -> None:
         self.seconds = 0.0
-        self.here, self.there = (LiveValues(database, environment, lambda: self.seconds) for _ in range(2))
-        self.overrides = Overrides(database, instance.contract, instance.clock, environment, self.here.forget)
+        here, there = (OverrideCopy(database, lambda: self.seconds) for _ in range(2))
+        self.here, self.there = (LiveValues(copy, environment) for copy in (here, there))
+        self.overrides = Overrides(database, instance.contract, instance.clock, environment, here.forget)
 
     def setting(self, key: str) -> dict[str, Any]:
         (found,) = (each for each in self.overrides.list() if each["key"] == key)

@@ -42,8 +42,10 @@ class Operators:
         return [{**asdict(row), "at": rfc3339(row.at)} for row in rows]
 
 
-def make_operators(pusher: Pusher, go_on: Callable[[str], None], controls: QueueControls) -> Operators:
-    """All of it on the parts of a service; `go_on` asks that a run be gone on with soon."""
+def make_operators(
+    pusher: Pusher, go_on: Callable[[str], None], controls: QueueControls, limited: Callable[[], object]
+) -> Operators:
+    """All of it on the parts of a service; `go_on` asks that a run be gone on with soon, `limited`: see `Queues`."""
     database, clock, contract, relay = pusher.database, pusher.clock, pusher.contract, pusher.relay
     dead_letters = DeadLetters(pusher)
     decisions = Decisions(database, clock, relay, go_on)
@@ -55,7 +57,7 @@ def make_operators(pusher: Pusher, go_on: Callable[[str], None], controls: Queue
         decisions,
         Cancelling(database, clock, pusher.policy, go_on),
         Operations(database),
-        Queues(database, contract, clock, controls, QueueLoads(database, contract, clock), purging),
+        Queues(database, contract, clock, controls, QueueLoads(database, contract, clock), purging, limited),
         QueuedTasks(database, contract, clock, controls, relay),
         Tasks(database, clock, contract, dead_letters, decisions),
     )

@@ -59,7 +59,7 @@ class Queues:
     """The queues of queue.yaml. A change is audited with its actor when it was made.
 
     Every change raises NotFound where queue.yaml, or what carries the queue, has no such queue, and Unreachable where
-    it cannot be asked: then nothing was changed.
+    it cannot be asked: then nothing was changed. `limited` is called when this process has changed limits.
     """
 
     database: Database
@@ -68,6 +68,7 @@ class Queues:
     controls: QueueControls
     loads: QueueLoads
     purging: QueuePurging
+    limited: Callable[[], object]
 
     def list(self) -> Sequence[dict[str, Any]]:
         """All queues, in the order of queue.yaml: see `show`. One question to each driver, of about two seconds."""
@@ -154,6 +155,8 @@ class Queues:
                 if _changes(find_queue_override(connection, queue)) == wanted:
                     write_queue_override(connection, queue, before or None, now=self._now(), actor=actor)
             raise
+        finally:
+            self.limited()
 
     def keep_limits(self) -> int:
         """Give queues whose limits are not those of their override these again; how many. Asks no other queue."""

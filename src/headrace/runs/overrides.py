@@ -1,13 +1,10 @@
 """Overrides: what an operator set over the environment and the files, audited, in force until it is cleared."""
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from headrace.clock import Clock, rfc3339
 from headrace.contract.operations import Contract, Operation
@@ -15,54 +12,25 @@ from headrace.database import Database, override_rows
 from headrace.database.override_rows import OverrideRow
 from headrace.errors import BadRequest, NotFound
 from headrace.runs.definitions import BATCH_SIZE, SERVICE, Definition, definitions_of
-
-REFRESH_EVERY = 2.0
-"""Seconds that a process may go by the overrides that it has read."""
-
-_log = structlog.get_logger(__name__)
+from headrace.runs.override_copy import OverrideCopy
 
 
 class LiveValues:
-    """The service's settings as they are in force, from a copy that is at most 2 seconds old. Thread-safe.
+    """The service's settings as they are in force, by a copy of the overrides. Thread-safe.
 
-    `environment` has the values that environment variables set. A copy that cannot be renewed stays in use.
+    `environment` has the values that environment variables set.
     """
 
-    def __init__(self, database: Database, environment: Mapping[str, float], monotonic: Callable[[], float]) -> None:
-        self._database = database
+    def __init__(self, copy: OverrideCopy, environment: Mapping[str, float]) -> None:
+        self._copy = copy
+        self._definitions = {each.key: each for each in SERVICE}
         self._base = {each.key: environment.get(each.key, each.default) for each in SERVICE}
-        self._values = self._base
-        self._monotonic = monotonic
-        self._lock = threading.Lock()
-        self._renew_at = monotonic()
 
     def __getitem__(self, key: str) -> float:
         """The value in force. Call it outside of transactions."""
-        if self._monotonic() >= self._renew_at and self._lock.acquire(blocking=False):
-            try:
-                self._renew()
-            finally:
-                self._lock.release()
-        return self._values[key]
-
-    def forget(self) -> None:
-        """Read the overrides again at the next use."""
-        self._renew_at = self._monotonic()
-
-    def _renew(self) -> None:
-        # First, so that an override which is set meanwhile has them read again.
-        self._renew_at = self._monotonic() + REFRESH_EVERY
-        try:
-            with self._database.read() as connection:
-                rows = {row.key: row for row in override_rows.list_overrides(connection)}
-        except SQLAlchemyError as error:
-            _log.warning("settings were not read again", error=str(error))
-            return
-        self._values = self._base | {
-            each.key: value
-            for each in SERVICE
-            if each.key in rows and (value := _valid(each, rows[each.key])) is not None
-        }
+        row = self._copy.get(key)
+        value = None if row is None else _valid(self._definitions[key], row)
+        return self._base[key] if value is None else value
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,7 @@
 """Limits of queues that an operator set over queue.yaml: overrides under `queue.<name>`, as JSON."""
 
-import math
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -11,19 +9,18 @@ from sqlalchemy import Connection
 
 from headrace.config.queues import MAX_BUCKET_SIZE, MAX_CONCURRENCY, MAX_RETRIES
 from headrace.contract.operations import Contract, QueueOptions
-from headrace.database import Database, key_rows, override_rows
+from headrace.database import key_rows, override_rows
 from headrace.database.override_rows import OverrideRow
-from headrace.drivers.queues import QueueLimits
+from headrace.drivers.queues import LIMITS, QueueLimits
 from headrace.errors import BadRequest
 from headrace.retries import RetryLimits
+from headrace.runs.override_copy import OverrideCopy
 
 PREFIX = "queue."
 FASTEST = 500.0
 """Tasks a second that a queue may push (Cloud Tasks' quota, and queue.yaml's)."""
 LONGEST = 315_360_000.0
 """Seconds of the longest duration: ten years, as long as a task may live."""
-REFRESHED = 2.0
-"""Seconds after which a copy of the overrides is read anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +51,8 @@ def find_queue_override(connection: Connection, queue: str) -> QueueOverride | N
 
 def list_queue_overrides(connection: Connection) -> dict[str, QueueOverride]:
     """What stands over the file, by queue."""
-    found = [_read(row) for row in override_rows.list_overrides(connection) if row.key.startswith(PREFIX)]
-    return {override.queue: override for override in found}
+    found = (_read(row) for row in override_rows.list_overrides(connection) if row.key.startswith(PREFIX))
+    return {override.queue: override for override in found if override is not None}
 
 
 def lock_queue_override(connection: Connection, queue: str) -> None:
@@ -106,36 +103,33 @@ _BOUNDS: dict[str, tuple[Callable[[float], bool], str]] = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RetriesInForce:
-    """The retry limits of queues as they are now: the file's, with what an operator set over them.
+    """The retry limits of queues as they are now: the file's, with what an operator set over them. Thread-safe."""
 
-    Reads the overrides at most every `REFRESHED` seconds of `monotonic`, and only when it is asked. Thread-safe.
-    """
-
-    database: Database
+    copy: OverrideCopy
     contract: Contract
-    monotonic: Callable[[], float]
-    _overrides: Mapping[str, QueueOverride] = field(default_factory=dict)
-    _read_at: float = -math.inf
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, queue: str) -> RetryLimits | None:
-        """The limits in force; None for a queue that queue.yaml does not have."""
+        """The limits in force; None for a queue that queue.yaml does not have. Call it outside of transactions."""
         options = self.contract.queues.get(queue)
         if options is None:
             return None
-        override = self._current().get(queue)
+        row = self.copy.get(PREFIX + queue)
+        override = None if row is None else _read(row)
         return options.retry if override is None else override.over(file_limits(options)).retry
 
-    def _current(self) -> Mapping[str, QueueOverride]:
-        with self._lock:
-            if self.monotonic() - self._read_at >= REFRESHED:
-                with self.database.read() as connection:
-                    self._overrides = list_queue_overrides(connection)
-                self._read_at = self.monotonic()
-            return self._overrides
+
+def _read(row: OverrideRow) -> QueueOverride | None:
+    """What a row says; None where that is no limits."""
+    try:
+        changes = orjson.loads(row.value)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(changes, dict) or not all(name in LIMITS and _is_number(changes[name]) for name in changes):
+        return None
+    return QueueOverride(row.key.removeprefix(PREFIX), changes, row.set_by)
 
 
-def _read(row: OverrideRow) -> QueueOverride:
-    return QueueOverride(row.key.removeprefix(PREFIX), orjson.loads(row.value), row.set_by)
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

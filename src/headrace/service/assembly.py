@@ -31,6 +31,7 @@ from headrace.operators.tokens import Tokens
 from headrace.operators.workers import MachineLoad, Workers
 from headrace.runs.definitions import TASK_INLINE_MAX_CONCURRENT, environment_of
 from headrace.runs.firings import Firings
+from headrace.runs.override_copy import OverrideCopy
 from headrace.runs.overrides import LiveValues, Overrides
 from headrace.runs.policy import RunPolicy
 from headrace.runs.progress import Progress
@@ -84,14 +85,15 @@ def assemble(
     go_on = _Continuation(contract, driver, settings.service_url)
     starter = JobStarter(pusher, policy, go_on)
     environment = environment_of(settings)
-    live = LiveValues(database, environment, time.monotonic)
+    copy = OverrideCopy(database, time.monotonic)
+    live = LiveValues(copy, environment)
     executor = BatchExecutor(
         *(database, contract, clock, policy, relay, go_on),
-        retries=RetriesInForce(database, contract, time.monotonic),
+        retries=RetriesInForce(copy, contract),
         cap=lambda: int(live[TASK_INLINE_MAX_CONCURRENT]),
     )
     admission = Admission(partial(_load_limits, live), Machine, time.monotonic, metrics.reject)
-    operators = make_operators(pusher, go_on, carriers.controls)
+    operators = make_operators(pusher, go_on, carriers.controls, copy.forget)
     firings = Firings(starter, entries_of(contract), _UrlReader(contract))
     alerting = make_alerting(
         database,
@@ -125,7 +127,7 @@ def assemble(
         reader=Progress(database),
         readiness=DatabaseReadiness(database),
         pusher=pusher,
-        overrides=Overrides(database, contract, clock, environment, live.forget),
+        overrides=Overrides(database, contract, clock, environment, copy.forget),
         firings=firings,
         schedules=Schedules(firings, contract),
         give_back=executor.give_back,

@@ -146,7 +146,7 @@ def test_the_printed_lines_start_a_job_and_show_how_far_it_is(dev: Dev) -> None:
     assert run_id in [run["run_id"] for run in json.loads(dev.run("runs", "list", "--json"))]
     assert "5 of 5" in dev.run("runs", "list")
     queues = {queue["queue"]: queue["state"] for queue in json.loads(dev.run("queues", "list", "--json"))}
-    assert queues[QUEUE] == "RUNNING"
+    assert queues[QUEUE] == "running"
     assert QUEUE in dev.run("queues", "list")
 
 

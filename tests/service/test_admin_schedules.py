@@ -106,8 +106,8 @@ def test_a_send_starts_a_run_with_the_urls_parameters_also_while_paused(service:
     before = shown(service)
     answer = ask(service, "POST", f"{SCHEDULES}:send", {"url": URL})
     assert (answer.status_code, answer.data) == (204, b"")
-    assert shown(service) == before
     run = ask(service, "GET", f"/api/v1/runs/{answer.headers['X-Run-Id']}").json
+    assert shown(service) == {**before, "last_run": {"run_id": run["run_id"], "state": run["state"]}}
     assert (run["job"], run["parameters"]) == ("scheduled_jobs.count", '{"source": "corporate"}')
     service.queue.drain()
     assert runs(service)[0]["state"] == "completed"

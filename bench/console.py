@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from heapq import heapreplace
 from http.client import HTTPConnection
 from itertools import cycle, islice
 from pathlib import Path
@@ -44,8 +45,8 @@ RUNNING = 50
 REPEATS = 7
 LIMIT = 100.0
 WINDOWS = 20
-TICK = 3.0
-"""Seconds between two updates of a page; what static/console.js says."""
+TICK, SLOW_TICK = 5.0, 15.0
+"""Seconds between two updates of a page, and of one that changes slowly; what static/console.js says."""
 WATCHED = 30.0
 _LISTS = ("limit=1000", "limit=50")
 
@@ -189,10 +190,10 @@ def watch_row(folder: Path, known: _Known) -> Row:
         pages = list(islice(cycle(console_paths(known)), WINDOWS))
         with closing(HTTPConnection(urlsplit(address.service).netloc, timeout=30)) as connection:
             cookie = _log_in(connection, address.admin_token or "")
-            _watch(connection, cookie, pages, TICK)
+            _watch(connection, cookie, pages, SLOW_TICK)
             idle = _share(stack, lambda: time.sleep(WATCHED / 3))
             watched = _share(stack, lambda: _watch(connection, cookie, pages, WATCHED))
-    note = f"{len(set(pages))} different ones, every {TICK:g} s; gunicorn with two processes included"
+    note = f"{len(set(pages))} different ones, every {TICK:g} or {SLOW_TICK:g} s; gunicorn with two processes included"
     return Row(f"SQLite: {WINDOWS} open pages, share of a core", 100 * (watched - idle), "%", 5, note=note)
 
 
@@ -211,15 +212,18 @@ def _log_in(connection: HTTPConnection, token: str) -> str:
 
 
 def _watch(connection: HTTPConnection, cookie: str, pages: Sequence[str], seconds: float) -> None:
-    """Renew the pages as browsers do, each every few seconds, one after the other."""
+    """Renew the pages as browsers do, each at its own pace, begun one after the other."""
+    due = [(number * TICK / len(pages), number) for number in range(len(pages))]
     begun = time.perf_counter()
-    for number, page in enumerate(islice(cycle(pages), int(seconds / TICK * len(pages)))):
-        time.sleep(max(0.0, begun + number * TICK / len(pages) - time.perf_counter()))
+    while due[0][0] < seconds:
+        at, number = due[0]
+        time.sleep(max(0.0, begun + at - time.perf_counter()))
         headers = {"Cookie": cookie, "HX-Request": "true", "HX-Target": "part"}
-        connection.request("GET", page, headers=headers)
+        connection.request("GET", pages[number], headers=headers)
         response = connection.getresponse()
-        assert response.status == 200, (page, response.status, response.read())
-        response.read()
+        part = response.read()
+        assert response.status == 200, (pages[number], response.status, part)
+        heapreplace(due, (at + (SLOW_TICK if b"slow-tick" in part else TICK), number))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@
   const state = document.getElementById('live-state');
   const say = (text) => { if (state && state.textContent !== text) state.textContent = text; };
   const busy = () => document.querySelector('dialog[open], details.menu[open], td.tick :checked') || /^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement?.tagName ?? '');
+  let ticks = 0;
   setInterval(() => {
     if (document.hidden || held || busy()) return;
     document.body.dispatchEvent(new Event('tick'));
-  }, 3 * SECOND);
+    if (ticks++ % 3 === 2) document.body.dispatchEvent(new Event('slow-tick'));
+  }, 5 * SECOND);
   document.body.addEventListener('htmx:sendError', () => say('not reachable'));
   document.body.addEventListener('htmx:afterRequest', (event) => { if (event.detail.successful) say(held ? 'held' : 'live'); });
   // What a person has in hand in a part stays so when the part is renewed: the focus, what is unfolded, what is scrolled.

@@ -3,7 +3,7 @@
 Rows in a state are found by partial indexes, and at most `COUNTED` of each state are looked at.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,12 @@ def outstanding_by_handler(connection: Connection) -> dict[str, int]:
 def count_in(backlog: Sequence[Backlog], *states: BatchState) -> int:
     """Batches in these states. Pure."""
     return sum(each.count for each in backlog if each.state in states)
+
+
+def waits_since(backlog: Iterable[Backlog]) -> int | None:
+    """When the first of those that wait was due, in epoch milliseconds; None where none is. Pure."""
+    waiting = (each for each in backlog if each.state in (BatchState.PENDING, BatchState.PUSHED))
+    return min((each.waits_since for each in waiting if each.waits_since is not None), default=None)
 
 
 def count_waiting(handler: str, backlog: Sequence[Backlog], outstanding: Mapping[str, int]) -> int:

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from headrace.clock import Clock
 from headrace.database import Database, backlog_rows
-from headrace.database.backlog_rows import COUNTED, Backlog
+from headrace.database.backlog_rows import COUNTED, Backlog, waits_since
 from headrace.database.states import BatchState
 
 _WAITING = (BatchState.PENDING, BatchState.PUSHED)
@@ -44,11 +44,11 @@ class BacklogCollector(Collector):
         for handler in sorted({*self.queues, *(each.handler for each in backlog)}):
             labels = [handler, self.queues.get(handler, "")]
             waiting = [each for each in backlog if each.handler == handler and each.state in _WAITING]
-            since = min((each.waits_since for each in waiting if each.waits_since is not None), default=now)
+            since = waits_since(waiting)
             for state in _STATES:
                 batches.add_metric([*labels, state.value], counts.get((handler, state), 0))
             delayed.add_metric(labels, sum(each.delayed for each in waiting))
-            oldest.add_metric(labels, (now - since) / 1000)
+            oldest.add_metric(labels, 0.0 if since is None else (now - since) / 1000)
         runs = GaugeMetricFamily("headrace_runs", "Runs that have not ended, by state.", labels=["state"])
         for run_state, count in live.items():
             runs.add_metric([run_state.value], count)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from headrace.clock import Clock
 from headrace.contract.operations import Contract, QueueOptions
 from headrace.database import Database, audit_rows, backlog_rows, minute_rows
-from headrace.database.backlog_rows import GLIMPSED, Backlog, count_in, count_waiting
+from headrace.database.backlog_rows import GLIMPSED, Backlog, count_in, count_waiting, waits_since
 from headrace.database.minute_rows import MinuteRow
 from headrace.database.states import BatchState
 from headrace.drivers.queues import LIMITS, QueueControl, QueueControls, QueueLimits, QueueStatus
@@ -37,7 +37,6 @@ PURGE_TIME = 20.0
 """Seconds for which a purge ends what waits, in one request."""
 RATE_MINUTES = 5
 """Minutes over which a rate is told."""
-_WAITING = (BatchState.PENDING, BatchState.PUSHED)
 _NO_CAP = {"max_pending": None, "when_full": None, "outstanding": None, "pending": None}
 _log = structlog.get_logger(__name__)
 
@@ -322,8 +321,8 @@ def _told(status: QueueStatus | None, override: QueueOverride | None, options: Q
 
 
 def _oldest_age(backlog: Sequence[Backlog], now: int) -> float | None:
-    since = [each.waits_since for each in backlog if each.state in _WAITING and each.waits_since is not None]
-    return max(0.0, (now - min(since)) / 1000) if since else None
+    since = waits_since(backlog)
+    return None if since is None else max(0.0, (now - since) / 1000)
 
 
 def _rate_out(minutes: Sequence[MinuteRow], now: int) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 from headrace.clock import Clock, rfc3339
 from headrace.database import Database, backlog_rows, minute_rows, trouble_rows
-from headrace.database.backlog_rows import GLIMPSED, Backlog, count_in, count_waiting
+from headrace.database.backlog_rows import GLIMPSED, Backlog, count_in, count_waiting, waits_since
 from headrace.database.minute_rows import MinuteRow
 from headrace.database.states import BatchState
 
@@ -83,7 +83,7 @@ def chart(minutes: Sequence[MinuteRow], first: int) -> dict[str, Any]:
 
 
 def _counts(backlog: Sequence[Backlog], now: int) -> dict[str, Any]:
-    since = min((each.waits_since for each in backlog if each.state in _WAITING and each.waits_since), default=None)
+    since = waits_since(backlog)
     return {
         "running": count_in(backlog, BatchState.RUNNING),
         "undecided": count_in(backlog, BatchState.UNDECIDED),
